@@ -49,12 +49,12 @@ pub(crate) fn run(root: &Path) -> Result<bool> {
     let files = tracked(root)?;
     let metadata = metadata(root)?;
     let mut wrong = Vec::new();
-    graph(&metadata, &mut wrong)?;
-    licences(&metadata, &mut wrong)?;
+    graph(&metadata, &mut wrong);
+    licences(&metadata, &mut wrong);
     lengths(root, &files, &mut wrong)?;
-    paths(root, &files, &mut wrong)?;
+    paths(root, &files, &mut wrong);
     codes(root, &files, &mut wrong)?;
-    architecture(root, &metadata, &mut wrong)?;
+    architecture(root, &metadata, &mut wrong);
     for line in &wrong {
         println!("tidy: {line}");
     }
@@ -98,7 +98,7 @@ fn members(metadata: &Value) -> Vec<&Value> {
     array(metadata, "packages").iter().filter(|package| ids.contains(text(package, "id"))).collect()
 }
 
-fn graph(metadata: &Value, wrong: &mut Vec<String>) -> Result<()> {
+fn graph(metadata: &Value, wrong: &mut Vec<String>) {
     let floors: BTreeMap<&str, u8> = FLOORS.into_iter().collect();
     for package in members(metadata) {
         let name = text(package, "name");
@@ -124,10 +124,9 @@ fn graph(metadata: &Value, wrong: &mut Vec<String>) -> Result<()> {
             }
         }
     }
-    Ok(())
 }
 
-fn licences(metadata: &Value, wrong: &mut Vec<String>) -> Result<()> {
+fn licences(metadata: &Value, wrong: &mut Vec<String>) {
     for package in array(metadata, "packages") {
         let (name, licence) = (text(package, "name"), text(package, "license"));
         let fine = licence.replace('/', " OR ").replace(['(', ')'], "").split(" OR ").any(|choice| {
@@ -143,7 +142,6 @@ fn licences(metadata: &Value, wrong: &mut Vec<String>) -> Result<()> {
             wrong.push(format!("dependency `{name}` is a second provider of cryptography or TLS beside ring"));
         }
     }
-    Ok(())
 }
 
 fn is_generated(path: &Path) -> bool {
@@ -166,7 +164,7 @@ fn lengths(root: &Path, files: &[PathBuf], wrong: &mut Vec<String>) -> Result<()
 }
 
 /// No path of a developer's machine stands in the tree.
-fn paths(root: &Path, files: &[PathBuf], wrong: &mut Vec<String>) -> Result<()> {
+fn paths(root: &Path, files: &[PathBuf], wrong: &mut Vec<String>) {
     let roots = [["/wo", "rk/"].concat(), ["/ro", "ot/"].concat()];
     for path in files {
         let Ok(content) = fs::read_to_string(root.join(path)) else { continue };
@@ -181,7 +179,6 @@ fn paths(root: &Path, files: &[PathBuf], wrong: &mut Vec<String>) -> Result<()> 
             }
         }
     }
-    Ok(())
 }
 
 /// The codes `NX-XXX-0000` in a text.
@@ -227,7 +224,7 @@ fn codes(root: &Path, files: &[PathBuf], wrong: &mut Vec<String>) -> Result<()> 
     Ok(())
 }
 
-fn architecture(root: &Path, metadata: &Value, wrong: &mut Vec<String>) -> Result<()> {
+fn architecture(root: &Path, metadata: &Value, wrong: &mut Vec<String>) {
     let page = fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap_or_default();
     for package in members(metadata) {
         let name = text(package, "name");
@@ -247,5 +244,4 @@ fn architecture(root: &Path, metadata: &Value, wrong: &mut Vec<String>) -> Resul
             wrong.push(format!("ARCHITECTURE.md names `{path}`, which does not exist"));
         }
     }
-    Ok(())
 }
