@@ -181,7 +181,7 @@ impl Edge {
 }
 
 /// The root of a complete subtree; its leaves are a power of two in number.
-fn subtree(hashes: &[Digest]) -> Digest {
+pub(crate) fn subtree(hashes: &[Digest]) -> Digest {
     let mut row = hashes.to_vec();
     while row.len() > 1 {
         row = row
