@@ -1,0 +1,284 @@
+//! One call from request to terminal answer: executes what the server grants, and nothing it did not.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use futures_util::{FutureExt as _, future::BoxFuture};
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use super::{Ctx, Run};
+use crate::{
+    Call, Failure,
+    error::Error,
+    frames::{self, Approve, Body, Effect, Found, OnChange, Outcome, Retry, StepError, Undo},
+    link::{CallOut, Execute, Finished, Link, Out, Reply},
+};
+
+pub(super) type Working = Arc<dyn Fn(Call, Option<Value>) -> BoxFuture<'static, Result<Value, Failure>> + Send + Sync>;
+pub(super) type Probing = Arc<dyn Fn(Call, Value) -> BoxFuture<'static, Result<Found, Failure>> + Send + Sync>;
+
+/// What a step is told beyond its body.
+#[derive(Default)]
+pub(super) struct Settings {
+    pub(super) name: String,
+    pub(super) key: Option<String>,
+    pub(super) was: Option<String>,
+    pub(super) on_change: Option<OnChange>,
+    pub(super) retry: Option<Retry>,
+    pub(super) timeout_ms: Option<u64>,
+    pub(super) undo: Option<Undo>,
+    pub(super) approve: Option<Approve>,
+}
+
+impl Settings {
+    pub(super) fn named(name: &str) -> Self {
+        Self { name: name.to_owned(), ..Self::default() }
+    }
+}
+
+/// The user's code of a step.
+pub(super) struct Work {
+    pub(super) effect: Effect,
+    pub(super) run: Working,
+    pub(super) probe: Option<Probing>,
+}
+
+/// Makes a call and returns its recorded value.
+pub(super) async fn call(ctx: &Ctx, settings: Settings, body: Body, work: Option<Work>) -> Result<Value, Error> {
+    let run = &ctx.run;
+    if run.is_cancelled() {
+        return Err(run.cancellation());
+    }
+    let number = run.link.call();
+    let name: Box<str> = settings.name.as_str().into();
+    let outcome = match &work {
+        Some(work) if optimistic(run, work, &settings) => {
+            let call = handle(run, number, None);
+            Some(attempt((work.run)(call, None), settings.timeout_ms).await)
+        }
+        _ => None,
+    };
+    let step = frames::Step {
+        call: number,
+        run: run.id(),
+        inc: run.inc(),
+        scope: ctx.scope.path().to_owned(),
+        name: settings.name,
+        key: settings.key,
+        was: settings.was,
+        body,
+        on_change: settings.on_change,
+        retry: settings.retry,
+        timeout_ms: settings.timeout_ms,
+        undo: settings.undo,
+        approve: settings.approve,
+        outcome,
+    };
+    let effect = work.as_ref().map_or(Effect::Code, |work| work.effect);
+    let text = run.link.seal(run.id(), &mut frames::Worker::Step(Box::new(step))).await?;
+    let answers = Answers { run, number, name };
+    let reply = answers.request(text, effect).await?;
+    answers.follow(reply, work).await
+}
+
+/// Replaces the history so far by a state.
+pub(super) async fn carry(ctx: &Ctx, state: Value) -> Result<(), Error> {
+    let run = &ctx.run;
+    if run.is_cancelled() {
+        return Err(run.cancellation());
+    }
+    let number = run.link.call();
+    let mut frame = frames::Worker::Carry { call: number, run: run.id(), inc: run.inc(), state };
+    let text = run.link.seal(run.id(), &mut frame).await?;
+    let answers = Answers { run, number, name: "carry".into() };
+    let reply = answers.request(text, Effect::Code).await?;
+    answers.follow(reply, None).await.map(drop)
+}
+
+fn optimistic(run: &Run, work: &Work, settings: &Settings) -> bool {
+    matches!(work.effect, Effect::Code | Effect::Read) && settings.approve.is_none() && run.is_live()
+}
+
+fn handle(run: &Run, number: u64, grant: Option<&Execute>) -> Call {
+    Call {
+        link: run.link.clone(),
+        run: run.id(),
+        inc: run.inc(),
+        call: Some(number),
+        grant: grant.map(|grant| grant.grant),
+        idempotency_key: grant.and_then(|grant| grant.idempotency_key.as_deref().map(Arc::from)),
+    }
+}
+
+/// Executes the user's code once: its error, its panic and its timeout are outcomes.
+pub(crate) async fn attempt(
+    work: impl Future<Output = Result<Value, Failure>>,
+    timeout_ms: Option<u64>,
+) -> Outcome {
+    let work = AssertUnwindSafe(work).catch_unwind();
+    let ended = match timeout_ms {
+        None => work.await,
+        Some(ms) => match tokio::time::timeout(Duration::from_millis(ms), work).await {
+            Ok(ended) => ended,
+            Err(_elapsed) => {
+                let message = format!("the attempt took longer than {ms} ms");
+                return Outcome::Error(Failure::new("Timeout", message).into_step_error());
+            }
+        },
+    };
+    match ended {
+        Ok(Ok(value)) => Outcome::Ok(value),
+        Ok(Err(failure)) => Outcome::Error(failure.into_step_error()),
+        Err(panic) => Outcome::Error(panicked(&*panic)),
+    }
+}
+
+/// The error that a panic of the user's code makes.
+pub(crate) fn panicked(panic: &(dyn std::any::Any + Send)) -> StepError {
+    let message = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_owned());
+    Failure::new("Panic", message).retryable(false).into_step_error()
+}
+
+/// Uploads a large result; what can't be uploaded becomes an error.
+pub(crate) async fn pack(link: &Link, run: nx_types::RunId, outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Ok(mut value) => match link.host.blobs.pack(run, &mut value).await {
+            Ok(()) => Outcome::Ok(value),
+            Err(error) => Outcome::Error(Failure::from(error).into_step_error()),
+        },
+        error @ Outcome::Error(_) => error,
+    }
+}
+
+/// Where the answers of one call arrive.
+struct Answers<'a> {
+    run: &'a Arc<Run>,
+    number: u64,
+    name: Box<str>,
+}
+
+impl Answers<'_> {
+    async fn request(&self, text: String, effect: Effect) -> Result<Reply, Error> {
+        let (reply, answer) = oneshot::channel();
+        let out = CallOut { call: self.number, run: self.run.id(), effect, text, reply };
+        if self.run.link.calls.send(out).await.is_err() {
+            return dropped().await;
+        }
+        self.answer(answer).await
+    }
+
+    async fn answer(&self, answer: oneshot::Receiver<Reply>) -> Result<Reply, Error> {
+        tokio::select! {
+            biased;
+            reply = answer => match reply {
+                Ok(reply) => Ok(reply),
+                Err(_gone) => dropped().await,
+            },
+            () = self.run.cancelled() => Err(self.run.cancellation()),
+        }
+    }
+
+    async fn follow(&self, mut reply: Reply, work: Option<Work>) -> Result<Value, Error> {
+        loop {
+            reply = match (reply, &work) {
+                (Reply::Result { value, live }, _) => {
+                    if live {
+                        self.run.set_live();
+                    }
+                    return self.run.link.open(self.run.id(), value).await;
+                }
+                (Reply::Error(error), _) => {
+                    return Err(Error::Step { step: self.name.clone(), error: Box::new(error) });
+                }
+                (Reply::Refused(problem), _) => {
+                    return Err(Error::Refused { step: self.name.clone(), problem: Box::new(problem) });
+                }
+                (Reply::Execute(grant), Some(work)) => self.execute(grant, work).await?,
+                (Reply::Probe { idempotency_key, args, grant }, Some(work)) => {
+                    let found = self.probe(idempotency_key, args, grant, work).await;
+                    self.respond(frames::Worker::Probed { call: self.number, found }).await?
+                }
+                (Reply::Execute(_) | Reply::Probe { .. }, None) => {
+                    let reason = format!("it granted step `{}`, which the server itself performs", self.name);
+                    return Err(Error::Protocol { reason: reason.into_boxed_str() });
+                }
+            };
+        }
+    }
+
+    /// Code is executed within the agent and ends with it; anything else goes on should the agent be dropped.
+    async fn execute(&self, grant: Execute, work: &Work) -> Result<Reply, Error> {
+        let call = handle(self.run, self.number, Some(&grant));
+        let args = match grant.args {
+            Some(args) => Some(self.run.link.open(self.run.id(), args).await?),
+            None => None,
+        };
+        if work.effect == Effect::Code {
+            let outcome = attempt((work.run)(call, args), grant.timeout_ms).await;
+            return self.respond(frames::Worker::Done { call: self.number, outcome }).await;
+        }
+        let (reply, answer) = oneshot::channel();
+        let (link, run, number) = (self.run.link.clone(), self.run.id(), self.number);
+        let work = work.run.clone();
+        let within = self.run.executions.token();
+        self.run.link.host.executions.spawn(async move {
+            let outcome = attempt((work)(call, args), grant.timeout_ms).await;
+            let outcome = pack(&link, run, outcome).await;
+            let finished =
+                Finished { epoch: link.epoch, call: number, run, grant: grant.grant, outcome, reply: Some(reply) };
+            if link.host.finished.send(finished).await.is_err() {
+                tracing::warn!(%run, "an outcome was lost: the worker has stopped");
+            }
+            drop(within);
+        });
+        self.answer(answer).await
+    }
+
+    async fn probe(
+        &self,
+        idempotency_key: Option<String>,
+        args: Value,
+        grant: frames::Grant,
+        work: &Work,
+    ) -> Found {
+        let Some(probe) = &work.probe else { return Found::Unknown };
+        let call = Call {
+            idempotency_key: idempotency_key.as_deref().map(Arc::from),
+            grant: Some(grant),
+            ..handle(self.run, self.number, None)
+        };
+        let probed = async {
+            let args = self.run.link.open(self.run.id(), args).await?;
+            probe(call, args).await
+        };
+        match AssertUnwindSafe(probed).catch_unwind().await {
+            Ok(Ok(found)) => found,
+            Ok(Err(failure)) => {
+                tracing::warn!(step = %self.name, %failure, "the probe failed: a person is asked");
+                Found::Unknown
+            }
+            Err(_panic) => {
+                tracing::warn!(step = %self.name, "the probe panicked: a person is asked");
+                Found::Unknown
+            }
+        }
+    }
+
+    async fn respond(&self, mut frame: frames::Worker) -> Result<Reply, Error> {
+        let text = self.run.link.seal(self.run.id(), &mut frame).await?;
+        let (reply, answer) = oneshot::channel();
+        if self.run.link.frames.send(Out::Answer { call: self.number, text, reply }).await.is_err() {
+            return dropped().await;
+        }
+        self.answer(answer).await
+    }
+}
+
+/// The connection is gone: the agent is about to be dropped, and must not run on.
+async fn dropped<T>() -> T {
+    std::future::pending().await
+}
