@@ -1,0 +1,7 @@
+//! The example, part by part, over real sockets and files.
+
+mod mail;
+mod payment;
+mod shop;
+mod support;
+mod world;
