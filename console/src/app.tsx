@@ -1,0 +1,82 @@
+import { useEffect, useState } from "preact/hooks";
+import { ApiError, get, token, type ServerInfo } from "./api";
+import { Approvals } from "./approvals";
+import { Journal } from "./journal";
+import { Link, usePath } from "./parts";
+import { RunPage } from "./run";
+import { Runs } from "./runs";
+import { WhyPage } from "./why";
+
+function Page({ path }: { path: string }) {
+  const [top, second] = path.split("/").filter(Boolean);
+  if (top === "runs" && second) return <RunPage id={decodeURIComponent(second)} />;
+  if (top === "approvals") return <Approvals />;
+  if (top === "journal") return <Journal />;
+  if (top === "why") return <WhyPage />;
+  return <Runs />;
+}
+
+function SignIn({ problem, done }: { problem: string; done: () => void }) {
+  const submit = (event: SubmitEvent) => {
+    event.preventDefault();
+    token.set(String(new FormData(event.target as HTMLFormElement).get("token") ?? "").trim());
+    done();
+  };
+  return (
+    <main class="sign-in">
+      <h1>Neuraxis</h1>
+      <p class="problem">{problem}</p>
+      <form onSubmit={submit}>
+        <label>
+          Token
+          <input name="token" type="password" autocomplete="off" required />
+        </label>
+        <button type="submit">Sign in</button>
+      </form>
+      <p class="hint">
+        An administrator makes tokens with <code>neuraxis token create NAME --role viewer</code>.
+      </p>
+    </main>
+  );
+}
+
+export function App() {
+  const path = usePath();
+  const [server, setServer] = useState<ServerInfo>();
+  const [problem, setProblem] = useState<string>();
+  const load = () =>
+    get<ServerInfo>("/api/server")
+      .then((info) => {
+        setServer(info);
+        setProblem(undefined);
+      })
+      .catch((error: unknown) => setProblem(error instanceof ApiError ? error.message : "the server does not answer"));
+  useEffect(() => void load(), []);
+  if (problem && !server) return <SignIn problem={problem} done={load} />;
+  const tab = (href: string, name: string) => (
+    <Link href={href} class={path.startsWith(href) || (href === "/runs" && path === "/") ? "tab active" : "tab"}>
+      {name}
+    </Link>
+  );
+  return (
+    <>
+      <header>
+        <Link href="/runs" class="brand">
+          <img src="/icon.svg" alt="" width="26" height="26" /> Neuraxis
+        </Link>
+        <nav>
+          {tab("/runs", "Runs")}
+          {tab("/approvals", "Approvals")}
+          {tab("/journal", "Journal")}
+          {tab("/why", "Why")}
+        </nav>
+        <span class="server">
+          {server && `${server.version} · ${server.principal} · log ${server.origin.slice(0, 8)}`}
+        </span>
+      </header>
+      <main>
+        <Page path={path} />
+      </main>
+    </>
+  );
+}

@@ -1,0 +1,96 @@
+import { useState } from "preact/hooks";
+import { get, post, type Approval } from "./api";
+import { Json, Link, Problem, Status, Time, short, useInterval, useLoad } from "./parts";
+
+const QUESTIONS: Record<string, string> = {
+  call: "May this call be made?",
+  changed: "The arguments changed since this step was recorded. What now?",
+  in_doubt: "The worker was lost during this call. Did it take place?",
+  new_once: "A new once-only call, while a recorded one is unused. What now?",
+  standalone: "Your decision is asked.",
+};
+
+export function ApprovalCard({ approval, changed }: { approval: Approval; changed: () => void }) {
+  const [reason, setReason] = useState("");
+  const [edited, setEdited] = useState<string>();
+  const [problem, setProblem] = useState<string>();
+  const decide = (decision: string) => async () => {
+    try {
+      const body: Record<string, unknown> = { decision, hash: approval.hash };
+      if (reason) body.reason = reason;
+      if (edited !== undefined && decision === "approve") body.args = JSON.parse(edited);
+      await post(`/api/approvals/${approval.id}/decide`, body);
+      setProblem(undefined);
+      changed();
+    } catch (error) {
+      setProblem((error as Error).message);
+    }
+  };
+  const waiting = approval.status === "waiting";
+  return (
+    <article class={`approval ${approval.status}`}>
+      <div class="bar">
+        <h2>{approval.call}</h2>
+        <Status status={approval.status} />
+        <span class="spacer" />
+        <span class="note">
+          {approval.agent} <Link href={`/runs/${approval.run}`}>{short(approval.run)}</Link> · for <b>{approval.who}</b>
+          {approval.deadline && (
+            <>
+              {" · until "}
+              <Time at={approval.deadline} />
+            </>
+          )}
+          {approval.quorum > 1 && ` · ${approval.votes.length} of ${approval.quorum} agree`}
+        </span>
+      </div>
+      <p>{approval.message ?? QUESTIONS[approval.why] ?? approval.why}</p>
+      {edited === undefined ? (
+        <Json value={approval.args} />
+      ) : (
+        <textarea rows={6} value={edited} onInput={(event) => setEdited(event.currentTarget.value)} aria-label="arguments" />
+      )}
+      <p class="hint">the decision is bound to these exact arguments: SHA-256 {approval.hash.slice(0, 24)}…</p>
+      {waiting ? (
+        <div class="bar">
+          <input placeholder="reason, for the record" value={reason} onInput={(event) => setReason(event.currentTarget.value)} />
+          {approval.choices.map((choice) => (
+            <button key={choice} class={choice} onClick={decide(choice)}>
+              {choice.replace("_", " ")}
+            </button>
+          ))}
+          {approval.edit && edited === undefined && (
+            <button onClick={() => setEdited(JSON.stringify(approval.args, null, 2))}>edit</button>
+          )}
+        </div>
+      ) : (
+        <p class="note">
+          {approval.decided_by && `by ${approval.decided_by}`} {approval.reason && `· ${approval.reason}`}
+        </p>
+      )}
+      <Problem text={problem} />
+    </article>
+  );
+}
+
+export function Approvals() {
+  const [all, setAll] = useState(false);
+  const { value, problem, reload } = useLoad(
+    () => get<{ items: Approval[] }>("/api/approvals", { status: all ? "any" : undefined, limit: 100 }),
+    String(all),
+  );
+  useInterval(reload, 1500);
+  return (
+    <section>
+      <div class="bar">
+        <h1>Approvals</h1>
+        <label>
+          <input type="checkbox" checked={all} onChange={(event) => setAll(event.currentTarget.checked)} /> also decided
+        </label>
+      </div>
+      <Problem text={problem} />
+      {value?.items.map((approval) => <ApprovalCard key={approval.id} approval={approval} changed={reload} />)}
+      {value && value.items.length === 0 && <p class="hint">Nothing waits for a person.</p>}
+    </section>
+  );
+}

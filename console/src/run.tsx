@@ -1,0 +1,153 @@
+import { useEffect, useState } from "preact/hooks";
+import { follow, get, post, type RunDetail, type Step } from "./api";
+import { ApprovalCard } from "./approvals";
+import { Json, Link, Problem, Status, Time, short, useLoad } from "./parts";
+
+function duration(step: Step): number {
+  return step.ended ? new Date(step.ended).getTime() - new Date(step.started).getTime() : 0;
+}
+
+function Bar({ step, from, span }: { step: Step; from: number; span: number }) {
+  const start = new Date(step.started).getTime() - from;
+  const length = step.ended ? duration(step) : span - start;
+  const x = (100 * start) / span;
+  return (
+    <svg class="bar-chart" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">
+      <rect class={step.status} x={Math.min(x, 99)} y="2" width={Math.max((100 * length) / span, 0.6)} height="6" rx="1" />
+    </svg>
+  );
+}
+
+function StepRow({ step, from, span }: { step: Step; from: number; span: number }) {
+  const [open, setOpen] = useState(false);
+  return (
+    <>
+      <tr class="step" onClick={() => setOpen(!open)}>
+        <td class="n">{step.n}</td>
+        <td>
+          {step.scope && <span class="scope">{step.scope}/</span>}
+          <b>{step.name}</b>
+          {step.key && <span class="id"> {step.key}</span>}
+        </td>
+        <td>{step.kind === "code" ? step.effect : step.kind}</td>
+        <td>
+          <Status status={step.status} />
+          {step.attempts > 1 && <span class="note"> try {step.attempts}</span>}
+        </td>
+        <td class="timeline">
+          <Bar step={step} from={from} span={span} />
+        </td>
+        <td class="ms">{step.ended ? `${duration(step)} ms` : ""}</td>
+        <td class="note">{step.note ?? step.waiting_for ?? ""}</td>
+      </tr>
+      {open && (
+        <tr class="detail">
+          <td colSpan={7}>
+            {step.args !== undefined && <Json value={{ arguments: step.args }} />}
+            {step.value !== undefined && <Json value={{ value: step.value }} />}
+            {step.error != null && <Json value={{ error: step.error }} />}
+            <p class="hint">
+              arguments' hash {step.hash.slice(0, 16)}… · revision {step.revision} · incarnation {step.incarnation} · log
+              place {step.seq} {step.child && <Link href={`/runs/${step.child}`}>child run</Link>}
+            </p>
+          </td>
+        </tr>
+      )}
+    </>
+  );
+}
+
+export function RunPage({ id }: { id: string }) {
+  const { value: run, problem, reload } = useLoad(() => get<RunDetail>(`/api/runs/${id}`), id);
+  const [done, setDone] = useState<string>();
+  useEffect(() => {
+    const stop = new AbortController();
+    let due = false;
+    const news = () => {
+      if (due) return;
+      due = true;
+      setTimeout(() => {
+        due = false;
+        reload();
+      }, 150);
+    };
+    void follow(`/api/runs/${id}/events`, news, stop.signal);
+    return () => stop.abort();
+  }, [id]);
+  if (!run) return <Problem text={problem} />;
+  const act = (verb: string, body: unknown) => () =>
+    post(`/api/runs/${run.id}/${verb}`, body)
+      .then(() => setDone(undefined))
+      .catch((error: Error) => setDone(error.message))
+      .finally(reload);
+  const from = new Date(run.created).getTime();
+  const ends = run.steps.map((step) => new Date(step.ended ?? step.started).getTime());
+  const over = ["completed", "failed", "cancelled"].includes(run.status);
+  const span = Math.max(1, Math.max(over ? from : Date.now(), ...ends) - from);
+  return (
+    <section>
+      <div class="bar">
+        <h1>
+          {run.agent} <span class="id">{run.key}</span>
+        </h1>
+        <Status status={run.status} />
+        <span class="spacer" />
+        <Link href={`/why?of=${run.id}`} class="button">
+          Why
+        </Link>
+        {!over && <button onClick={act("cancel", { reason: "cancelled in the console" })}>Cancel</button>}
+        {run.status === "failed" && <button onClick={act("retry", {})}>Retry</button>}
+      </div>
+      <Problem text={done ?? problem} />
+      <p class="facts">
+        <span class="id">{run.id}</span> · started <Time at={run.created} /> by {run.by ?? "?"} · incarnation {run.incarnation}
+        {run.parent && (
+          <>
+            {" · child of "}
+            <Link href={`/runs/${run.parent}`}>{short(run.parent)}</Link>
+          </>
+        )}
+        {run.waiting_for && ` · waits for ${run.waiting_for}`}
+      </p>
+      {run.approvals
+        .filter((approval) => approval.status === "waiting")
+        .map((approval) => (
+          <ApprovalCard key={approval.id} approval={approval} changed={reload} />
+        ))}
+      <table class="steps">
+        <thead>
+          <tr>
+            <th>#</th>
+            <th>Step</th>
+            <th>Effect</th>
+            <th>Status</th>
+            <th class="timeline">Timeline</th>
+            <th>Time</th>
+            <th>Note</th>
+          </tr>
+        </thead>
+        <tbody>
+          {run.steps.map((step) => (
+            <StepRow key={step.n} step={step} from={from} span={span} />
+          ))}
+        </tbody>
+      </table>
+      {run.notes.map((note) => (
+        <p class="note" key={note}>
+          {note}
+        </p>
+      ))}
+      {run.orphans.length > 0 && <p class="note">recorded but no longer asked for: steps {run.orphans.join(", ")}</p>}
+      <div class="columns">
+        <div>
+          <h2>Input</h2>
+          <Json value={run.input} />
+        </div>
+        <div>
+          <h2>{run.failure != null ? "Failure" : "Result"}</h2>
+          <Json value={run.failure ?? run.result ?? null} />
+        </div>
+      </div>
+    </section>
+  );
+}
