@@ -183,7 +183,11 @@ async fn line(reader: &mut BufReader<Stream>, budget: &mut u64) -> io::Result<St
     let read = reader.take(*budget).read_until(b'\n', &mut bytes).await? as u64;
     *budget = budget.saturating_sub(read);
     if bytes.pop() != Some(b'\n') {
-        return Err(if *budget == 0 { broken("the answer's head is too long") } else { io::ErrorKind::UnexpectedEof.into() });
+        return Err(if *budget == 0 {
+            broken("the answer's head is too long")
+        } else {
+            io::ErrorKind::UnexpectedEof.into()
+        });
     }
     if bytes.last() == Some(&b'\r') {
         bytes.pop();

@@ -43,7 +43,9 @@ pub enum Error {
         source: ValueError,
     },
     /// A recorded value does not fit the type that the code expects.
-    #[error("the value of {what} does not fit the type that the code expects: {reason}; keep the old shape readable or rename the step")]
+    #[error(
+        "the value of {what} does not fit the type that the code expects: {reason}; keep the old shape readable or rename the step"
+    )]
     Shape {
         /// Whose value.
         what: Box<str>,

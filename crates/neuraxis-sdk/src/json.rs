@@ -16,7 +16,8 @@ pub(crate) fn encode<T: Serialize + ?Sized>(value: &T, what: &str) -> Result<Val
         Ok(()) => serde_json::to_value(value).map_err(|error| ValueError::Serialize(error.to_string())),
         Err(refusal) => Err(refusal.into_error()),
     };
-    let checked = checked.and_then(|value| if blob_of(&value).is_some() { Err(ValueError::Reserved) } else { Ok(value) });
+    let checked =
+        checked.and_then(|value| if blob_of(&value).is_some() { Err(ValueError::Reserved) } else { Ok(value) });
     checked.map_err(|source| Error::Value { what: what.into(), source })
 }
 

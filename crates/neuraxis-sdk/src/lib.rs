@@ -33,9 +33,7 @@ mod session;
 mod worker;
 
 pub use call::Call;
-pub use ctx::{
-    ApprovalStep, Branches, ChildStep, Ctx, Decision, Level, SignalStep, SignalWithin, Step, ToolStep,
-};
+pub use ctx::{ApprovalStep, Branches, ChildStep, Ctx, Decision, Level, SignalStep, SignalWithin, Step, ToolStep};
 pub use error::{Error, Failure, ValueError};
 pub use frames::{Approve, Effect, Found, OnChange, Retry, StepError, Undo};
 pub use nx_types::{ErrorCode, RunId, Timestamp};

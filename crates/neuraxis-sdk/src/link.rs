@@ -51,8 +51,6 @@ pub(crate) enum Out {
     Frame(String),
     /// The answer of an agent within a call, with where to send the next one.
     Answer { call: u64, text: String, reply: oneshot::Sender<Reply> },
-    /// The run's last frame.
-    End { run: RunId, inc: u32, text: String },
 }
 
 /// What the server answers to a call.

@@ -27,7 +27,10 @@ pub(crate) struct Address {
 impl Address {
     pub(crate) fn parse(options: &Options) -> Result<Self, Error> {
         let wrong = |why: &str| {
-            Error::usage(format!("`{}` is not a server's address: {why}; for example http://127.0.0.1:7700", options.url))
+            Error::usage(format!(
+                "`{}` is not a server's address: {why}; for example http://127.0.0.1:7700",
+                options.url
+            ))
         };
         let (scheme, rest) = options.url.split_once("://").ok_or_else(|| wrong("no scheme"))?;
         let secure = match scheme {
@@ -104,7 +107,9 @@ fn connector(options: &Options) -> Result<tokio_rustls::TlsConnector, Error> {
     if let Some(pem) = &options.ca_pem {
         for certificate in CertificateDer::pem_slice_iter(pem) {
             let certificate = certificate.map_err(|error| Error::usage(format!("`ca_pem` is not PEM: {error}")))?;
-            roots.add(certificate).map_err(|error| Error::usage(format!("`ca_pem` holds a bad certificate: {error}")))?;
+            roots
+                .add(certificate)
+                .map_err(|error| Error::usage(format!("`ca_pem` holds a bad certificate: {error}")))?;
         }
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -3,6 +3,7 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
+use nx_types::ErrorCode as _;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
@@ -111,10 +112,7 @@ fn handle(run: &Run, number: u64, grant: Option<&Execute>) -> Call {
 }
 
 /// Executes the user's code once: its error, its panic and its timeout are outcomes.
-pub(crate) async fn attempt(
-    work: impl Future<Output = Result<Value, Failure>>,
-    timeout_ms: Option<u64>,
-) -> Outcome {
+pub(crate) async fn attempt(work: impl Future<Output = Result<Value, Failure>>, timeout_ms: Option<u64>) -> Outcome {
     let work = AssertUnwindSafe(work).catch_unwind();
     let ended = match timeout_ms {
         None => work.await,
@@ -143,14 +141,18 @@ pub(crate) fn panicked(panic: &(dyn std::any::Any + Send)) -> StepError {
     Failure::new("Panic", message).retryable(false).into_step_error()
 }
 
-/// Uploads a large result; what can't be uploaded becomes an error.
+/// Uploads a large result, for as long as it takes: what it tells of has happened.
 pub(crate) async fn pack(link: &Link, run: nx_types::RunId, outcome: Outcome) -> Outcome {
-    match outcome {
-        Outcome::Ok(mut value) => match link.host.blobs.pack(run, &mut value).await {
-            Ok(()) => Outcome::Ok(value),
-            Err(error) => Outcome::Error(Failure::from(error).into_step_error()),
-        },
-        error @ Outcome::Error(_) => error,
+    let Outcome::Ok(mut value) = outcome else { return outcome };
+    loop {
+        match link.host.blobs.pack(run, &mut value).await {
+            Ok(()) => return Outcome::Ok(value),
+            Err(error) if error.retryable() => {
+                tracing::warn!(%run, %error, "a large result waits to be uploaded");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            Err(error) => return Outcome::Error(Failure::from(error).into_step_error()),
+        }
     }
 }
 
@@ -238,13 +240,7 @@ impl Answers<'_> {
         self.answer(answer).await
     }
 
-    async fn probe(
-        &self,
-        idempotency_key: Option<String>,
-        args: Value,
-        grant: frames::Grant,
-        work: &Work,
-    ) -> Found {
+    async fn probe(&self, idempotency_key: Option<String>, args: Value, grant: frames::Grant, work: &Work) -> Found {
         let Some(probe) = &work.probe else { return Found::Unknown };
         let call = Call {
             idempotency_key: idempotency_key.as_deref().map(Arc::from),

@@ -161,8 +161,7 @@ impl<A: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Step<A> {
     {
         let Self { ctx, settings, args, effect, key_window_ms, probe } = self;
         let what = format!("step `{}`", settings.name);
-        let body =
-            Body::Code { effect, args: json::encode(&args, &what)?, probe: probe.is_some(), key_window_ms };
+        let body = Body::Code { effect, args: json::encode(&args, &what)?, probe: probe.is_some(), key_window_ms };
         let work = Work {
             effect,
             run: Arc::new(move |call, edited| {
