@@ -4,7 +4,8 @@
 //! What is *not* here: storage (tiles are handed out and asked for), clocks, and any knowledge of what an event means.
 
 mod checkpoint;
-mod edge;
+pub(crate) mod edge;
+mod entries;
 mod hash;
 mod note;
 mod path;
@@ -12,6 +13,7 @@ mod proof;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use edge::{Edge, EdgeError, Tile};
+pub use entries::{MAX_ENTRIES_BYTES, parse_entries, push_entry};
 pub use hash::{Leaf, empty_root, leaf_hash, node_hash, sha256};
 pub use note::{MAX_NOTE_BYTES, MAX_SIGNATURES, Note, NoteError, Signature, Signer, Verifier};
 pub use path::{CHECKPOINT_PATH, entries_path, tile_path, tile_width};
