@@ -1,0 +1,141 @@
+"""`nx.Client`: starts runs and awaits their results over the HTTP API. Blocking; in async code call it by
+`asyncio.to_thread`."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from dataclasses import dataclass, field
+from typing import Any, Dict, Mapping, Optional, Union
+
+from ._json import encode
+from ._worker import addresses
+from .agents import Agent
+from .errors import ApiError, RunFailed
+from .options import Duration, millis
+from .serving import settings
+
+ENDS = ("completed", "failed", "cancelled")
+LONG_WAIT_S = 30
+
+
+@dataclass(frozen=True)
+class RunView:
+    """A run as the API shows it; `raw` is all of the answer."""
+
+    id: str
+    status: str
+    agent: str = ""
+    result: Any = None
+    error: Optional[Dict[str, Any]] = None
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has come to an end."""
+        return self.status in ENDS
+
+
+class Client:
+    """The HTTP API of a server. Address and token come from NEURAXIS_URL and NEURAXIS_TOKEN if not given."""
+
+    def __init__(self, url: Optional[str] = None, token: Optional[str] = None, *, timeout: float = 10.0) -> None:
+        address, self._token = settings(url, token)
+        self._base = addresses(address)[1]
+        self._timeout = timeout
+
+    def start(
+        self, agent: Union[str, "Agent[Any]"], input: Any = None, *, key: Optional[str] = None,
+        deadline: Optional[str] = None,
+    ) -> str:
+        """Starts a run; its id. With a `key` it is started once, however often this is called."""
+        body: Dict[str, Any] = {"agent": agent.name if isinstance(agent, Agent) else agent, "input": input}
+        if key is not None:
+            body["key"] = key
+        if deadline is not None:
+            body["deadline"] = deadline
+        answer = self.request("POST", "/api/runs", body)
+        return str(answer.get("run") or answer.get("id"))
+
+    def get(self, run: str, *, wait: Duration = 0) -> RunView:
+        """A run as it is, or, with `wait`, as soon as it has ended or that time has passed."""
+        wait_s = millis(wait, "wait") / 1000
+        query = f"?wait={wait_s:g}s" if wait_s else ""
+        answer = self.request("GET", f"/api/runs/{_quote(run)}{query}", timeout=self._timeout + wait_s)
+        return _view(run, answer)
+
+    def result(self, run: str, *, timeout: Optional[Duration] = None) -> Any:
+        """Waits until a run has ended; its result. Raises `RunFailed`, or `TimeoutError` while it goes on."""
+        deadline = None if timeout is None else time.monotonic() + millis(timeout, "timeout") / 1000
+        while True:
+            left = LONG_WAIT_S if deadline is None else min(LONG_WAIT_S, deadline - time.monotonic())
+            began = time.monotonic()
+            view = self.get(run, wait=max(0.0, left))
+            if view.status == "completed":
+                return view.result
+            if view.ended:
+                raise RunFailed(view.id, view.status, view.error)
+            if deadline is not None and time.monotonic() >= deadline:
+                raise TimeoutError(f"run `{view.id}` is still {view.status}")
+            if time.monotonic() - began < 0.05:
+                time.sleep(0.05)  # a server that does not wait must not be asked in a tight loop
+
+    def run(
+        self, agent: Union[str, "Agent[Any]"], input: Any = None, *, key: Optional[str] = None,
+        timeout: Optional[Duration] = None,
+    ) -> Any:
+        """Starts a run and waits for its result."""
+        return self.result(self.start(agent, input, key=key), timeout=timeout)
+
+    def signal(self, run: str, name: str, payload: Any = None) -> None:
+        """Sends a signal to a run."""
+        self.request("POST", f"/api/runs/{_quote(run)}/signal", {"name": name, "payload": payload})
+
+    def cancel(self, run: str, reason: str = "") -> None:
+        """Asks a run to stop; its completed steps are undone."""
+        self.request("POST", f"/api/runs/{_quote(run)}/cancel", {"reason": reason})
+
+    def request(self, method: str, path: str, body: Any = None, *, timeout: Optional[float] = None) -> Any:
+        """A request to the API: the answer's JSON, or `ApiError`."""
+        data = None if body is None else encode(body, "the request").encode()
+        request = urllib.request.Request(self._base + path, data=data, method=method)
+        request.add_header("Accept", "application/json")
+        if data is not None:
+            request.add_header("Content-Type", "application/json")
+        if self._token:
+            request.add_header("Authorization", f"Bearer {self._token}")
+        try:
+            with urllib.request.urlopen(request, timeout=timeout or self._timeout) as answer:
+                text = answer.read()
+                return json.loads(text) if text else None
+        except urllib.error.HTTPError as error:
+            raise ApiError(error.code, _problem(error)) from None
+
+
+def _quote(text: str) -> str:
+    return urllib.parse.quote(text, safe="")
+
+
+def _problem(error: urllib.error.HTTPError) -> Dict[str, Any]:
+    try:
+        problem = json.loads(error.read())
+        return problem if isinstance(problem, dict) else {"detail": str(problem)}
+    except ValueError:
+        return {"detail": error.reason}
+
+
+def _view(run: str, answer: Mapping[str, Any]) -> RunView:
+    """From the API's answer, whose summary may be nested."""
+    summary: Any = answer.get("summary")
+    flat: Dict[str, Any] = {**(summary if isinstance(summary, dict) else {}), **{k: v for k, v in answer.items() if k != "summary"}}
+    return RunView(
+        id=str(flat.get("id") or flat.get("run") or run),
+        status=str(flat.get("status", "")),
+        agent=str(flat.get("agent", "")),
+        result=flat.get("result"),
+        error=flat.get("error"),
+        raw=answer,
+    )
