@@ -5,6 +5,8 @@
 //! ([`Server::Result`], [`Server::Error`] or [`Server::Refused`]); [`Server::Execute`], [`Server::Probe`] and
 //! [`Server::Wait`] come in between. A worker keeps at most `welcome.credit` calls without a terminal answer.
 
+mod wire;
+
 use std::collections::BTreeMap;
 
 use nx_types::{ApprovalId, Problem, RunId, Timestamp};
@@ -235,7 +237,7 @@ pub enum OnChange {
 
 /// A step request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "wire::Step")]
 pub struct Step {
     /// The call, unique within the connection.
     pub call: u64,
@@ -243,7 +245,7 @@ pub struct Step {
     pub run: RunId,
     /// The incarnation.
     pub inc: u32,
-    /// The branch: `` for the agent's own body, else names joined by `/`.
+    /// The branch: empty for the agent's own body, else names joined by `/`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub scope: String,
     /// The step's name.
@@ -341,6 +343,7 @@ pub enum Body {
     Uuid,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
 fn is_false(value: &bool) -> bool {
     !value
 }

@@ -1,4 +1,4 @@
-//! Values on their way into the record: I-JSON or a clear error. serde_json writes NaN as `null` and keeps integers
+//! Values on their way into the record: I-JSON or a clear error. `serde_json` writes NaN as `null` and keeps integers
 //! that half of the world's readers would round; here both are refused, with the fix.
 
 use nx_types::json::{JsonError, MAX_DEPTH, MAX_SAFE_INTEGER, escape};
@@ -59,7 +59,7 @@ impl Refusal {
     }
 
     fn into_error(self) -> ValueError {
-        let pointer = || self.path.iter().rev().map(|part| format!("/{}", escape(part))).collect();
+        let pointer = || self.path.iter().rev().fold(String::new(), |text, part| text + "/" + &escape(part));
         match self.why {
             Why::NotFinite(number) => ValueError::NotFinite { number, pointer: pointer() },
             Why::Integer(ref number) => JsonError::Integer { number: number.clone(), pointer: pointer() }.into(),

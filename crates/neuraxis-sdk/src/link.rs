@@ -20,7 +20,8 @@ use crate::{
 
 /// What outlives a connection.
 pub(crate) struct Host {
-    pub(crate) finished: mpsc::Sender<Finished>,
+    /// All that is sent but calls, in order: a step's log lines before its outcome, its outcome before the run's end.
+    pub(crate) out: mpsc::Sender<Out>,
     pub(crate) executions: TaskTracker,
     pub(crate) blobs: Blobs,
 }
@@ -47,10 +48,12 @@ pub(crate) struct CallOut {
 
 /// Anything else on its way to the server.
 pub(crate) enum Out {
-    /// A frame that nobody waits for.
-    Frame(String),
+    /// A frame that nobody waits for, of a connection.
+    Frame { epoch: u64, text: String },
     /// The answer of an agent within a call, with where to send the next one.
-    Answer { call: u64, text: String, reply: oneshot::Sender<Reply> },
+    Answer { epoch: u64, call: u64, text: String, reply: oneshot::Sender<Reply> },
+    /// The outcome of a granted execution, which outlives its connection.
+    Finished(Finished),
 }
 
 /// What the server answers to a call.
@@ -75,7 +78,6 @@ pub(crate) struct Link {
     pub(crate) max_frame_bytes: usize,
     pub(crate) next_call: AtomicU64,
     pub(crate) calls: mpsc::Sender<CallOut>,
-    pub(crate) frames: mpsc::Sender<Out>,
     pub(crate) host: Arc<Host>,
 }
 
@@ -87,7 +89,9 @@ impl Link {
 
     /// Sends what may be lost: log lines, heartbeats.
     pub(crate) fn tell(&self, frame: &frames::Worker) {
-        let sent = serde_json::to_string(frame).ok().map(|text| self.frames.try_send(Out::Frame(text)));
+        let sent = serde_json::to_string(frame)
+            .ok()
+            .map(|text| self.host.out.try_send(Out::Frame { epoch: self.epoch, text }));
         if !matches!(sent, Some(Ok(()))) {
             tracing::debug!("a log line or heartbeat was left out: the connection is busy or gone");
         }

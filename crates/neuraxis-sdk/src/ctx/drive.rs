@@ -232,7 +232,7 @@ impl Answers<'_> {
             let outcome = pack(&link, run, outcome).await;
             let finished =
                 Finished { epoch: link.epoch, call: number, run, grant: grant.grant, outcome, reply: Some(reply) };
-            if link.host.finished.send(finished).await.is_err() {
+            if link.host.out.send(Out::Finished(finished)).await.is_err() {
                 tracing::warn!(%run, "an outcome was lost: the worker has stopped");
             }
             drop(within);
@@ -267,7 +267,8 @@ impl Answers<'_> {
     async fn respond(&self, mut frame: frames::Worker) -> Result<Reply, Error> {
         let text = self.run.link.seal(self.run.id(), &mut frame).await?;
         let (reply, answer) = oneshot::channel();
-        if self.run.link.frames.send(Out::Answer { call: self.number, text, reply }).await.is_err() {
+        let out = Out::Answer { epoch: self.run.link.epoch, call: self.number, text, reply };
+        if self.run.link.host.out.send(out).await.is_err() {
             return dropped().await;
         }
         self.answer(answer).await

@@ -269,7 +269,7 @@ impl Ctx {
     pub(crate) async fn send_end(&self, mut frame: frames::Worker) -> Result<(), Error> {
         let run = &self.run;
         let text = run.link.seal(run.id(), &mut frame).await?;
-        let sent = run.link.frames.send(Out::Frame(text)).await;
+        let sent = run.link.host.out.send(Out::Frame { epoch: run.link.epoch, text }).await;
         if sent.is_err() {
             tracing::debug!(run = %run.id(), "the connection was lost before the run's end was sent");
         }

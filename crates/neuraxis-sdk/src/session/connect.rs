@@ -28,16 +28,16 @@ pub(crate) const BATCH_BYTES: usize = 256 << 10;
 pub(crate) async fn connect(options: &Options, address: &Address, hello: Hello) -> Result<(Socket, Welcome), Error> {
     match tokio::time::timeout(options.connect_timeout, open(options, address, hello)).await {
         Ok(done) => done,
-        Err(_elapsed) => Err(lost(options, format!("no welcome within {} ms", options.connect_timeout.as_millis()))),
+        Err(_elapsed) => Err(lost(options, &format!("no welcome within {} ms", options.connect_timeout.as_millis()))),
     }
 }
 
-fn lost(options: &Options, reason: impl ToString) -> Error {
+fn lost(options: &Options, reason: &dyn std::fmt::Display) -> Error {
     Error::Connect { url: options.url.as_str().into(), reason: reason.to_string().into_boxed_str() }
 }
 
 async fn open(options: &Options, address: &Address, hello: Hello) -> Result<(Socket, Welcome), Error> {
-    let stream = address.connect().await.map_err(|error| lost(options, error))?;
+    let stream = address.connect().await.map_err(|error| lost(options, &error))?;
     let url = format!("{}://{}{PATH}", address.scheme(), address.authority());
     let mut request = url.into_client_request().map_err(|error| Error::usage(format!("bad address: {error}")))?;
     let headers = request.headers_mut();
@@ -53,23 +53,23 @@ async fn open(options: &Options, address: &Address, hello: Hello) -> Result<(Soc
         .max_message_size(Some(2 * MAX_FRAME_BYTES))
         .max_frame_size(Some(2 * MAX_FRAME_BYTES));
     let (mut socket, _response) =
-        client_async_with_config(request, stream, Some(config)).await.map_err(|error| refused(options, error))?;
+        client_async_with_config(request, stream, Some(config)).await.map_err(|error| refused(options, &error))?;
     let text = serde_json::to_string(&frames::Worker::Hello(hello))
         .map_err(|error| Error::Protocol { reason: error.to_string().into_boxed_str() })?;
     if text.len() > MAX_FRAME_BYTES {
         return Err(Error::usage("the worker offers more than fits into one frame; split it into several workers"));
     }
-    socket.send(Message::text(text)).await.map_err(|error| lost(options, error))?;
+    socket.send(Message::text(text)).await.map_err(|error| lost(options, &error))?;
     loop {
         let message = match socket.next().await {
             Some(Ok(message)) => message,
-            Some(Err(error)) => return Err(lost(options, error)),
-            None => return Err(lost(options, "the server closed the connection")),
+            Some(Err(error)) => return Err(lost(options, &error)),
+            None => return Err(lost(options, &"the server closed the connection")),
         };
         match message {
             Message::Text(text) => return welcome(&text).map(|welcome| (socket, welcome)),
             Message::Ping(_) | Message::Pong(_) => {}
-            _ => return Err(lost(options, "the server closed the connection")),
+            _ => return Err(lost(options, &"the server closed the connection")),
         }
     }
 }
@@ -90,11 +90,11 @@ fn welcome(text: &str) -> Result<Welcome, Error> {
 }
 
 /// An answer to the upgrade that is no upgrade: a wrong token is final, all else is tried again.
-fn refused(options: &Options, error: tungstenite::Error) -> Error {
-    let tungstenite::Error::Http(response) = &error else { return lost(options, error) };
+fn refused(options: &Options, error: &tungstenite::Error) -> Error {
+    let tungstenite::Error::Http(response) = error else { return lost(options, error) };
     let status = response.status();
     if status != StatusCode::UNAUTHORIZED && status != StatusCode::FORBIDDEN {
-        return lost(options, format!("HTTP {status} at {PATH}"));
+        return lost(options, &format!("HTTP {status} at {PATH}"));
     }
     let problem = response.body().as_deref().and_then(|body| serde_json::from_slice::<Problem>(body).ok());
     let problem = problem.unwrap_or_else(|| Problem {

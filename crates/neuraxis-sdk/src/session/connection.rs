@@ -60,7 +60,6 @@ pub(super) struct Connection<'a> {
     socket: Socket,
     pub(super) link: Arc<Link>,
     calls: mpsc::Receiver<CallOut>,
-    frames: mpsc::Receiver<Out>,
     pub(super) slots: HashMap<u64, Slot>,
     pub(super) runs: HashMap<RunId, Active>,
     pub(super) tools: usize,
@@ -80,16 +79,14 @@ enum Io {
 }
 
 impl<'a> Connection<'a> {
-    pub(super) fn new(session: &'a mut Session, socket: Socket, welcome: Welcome) -> Self {
+    pub(super) fn new(session: &'a mut Session, socket: Socket, welcome: &Welcome) -> Self {
         let queue = session.options.queue.max(1);
         let (calls_sender, calls) = mpsc::channel(queue);
-        let (frames_sender, frames) = mpsc::channel(queue);
         let link = Link {
             epoch: session.epoch,
             max_frame_bytes: welcome.max_frame_bytes,
             next_call: AtomicU64::new(1),
             calls: calls_sender,
-            frames: frames_sender,
             host: session.host.clone(),
         };
         let mut connection = Self {
@@ -97,7 +94,6 @@ impl<'a> Connection<'a> {
             socket,
             link: Arc::new(link),
             calls,
-            frames,
             slots: HashMap::new(),
             runs: HashMap::new(),
             tools: 0,
@@ -123,16 +119,14 @@ impl<'a> Connection<'a> {
             }
             Err(end) => end,
         };
-        for (_, active) in self.runs.drain() {
-            active.gone.cancel();
-        }
+        self.runs.values().for_each(|active| active.gone.cancel());
         end
     }
 
     async fn serve(&mut self, shutdown: &CancellationToken) -> Result<(), End> {
         let mut tick = tokio::time::interval(self.lease / 3);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut calls, mut frames) = (Vec::with_capacity(TURN), Vec::with_capacity(TURN));
+        let (mut calls, mut outs) = (Vec::with_capacity(TURN), Vec::with_capacity(TURN));
         loop {
             self.write()?;
             let draining = self.release.is_cancelled();
@@ -141,25 +135,21 @@ impl<'a> Connection<'a> {
                 biased;
                 () = shutdown.cancelled(), if !draining => return self.drain().await,
                 io = next_io(&mut self.socket, self.dirty) => self.io(io)?,
-                Some(finished) = self.session.finished.recv(), if open => self.settle(finished),
-                _n = self.frames.recv_many(&mut frames, TURN), if open => {}
+                _n = self.session.out.recv_many(&mut outs, TURN), if open => {}
                 _n = self.calls.recv_many(&mut calls, self.credit.min(TURN)), if open && self.credit > 0 => {}
                 _now = tick.tick() => self.alive()?,
             }
-            self.fill(&mut frames, &mut calls);
+            self.fill(&mut outs, &mut calls);
         }
     }
 
     /// Gathers what else is ready, so that one flush carries many frames.
-    fn fill(&mut self, frames: &mut Vec<Out>, calls: &mut Vec<CallOut>) {
+    fn fill(&mut self, outs: &mut Vec<Out>, calls: &mut Vec<CallOut>) {
         if !self.dirty {
-            while let Ok(finished) = self.session.finished.try_recv() {
-                self.settle(finished);
-            }
-            while frames.len() < TURN
-                && let Ok(frame) = self.frames.try_recv()
+            while outs.len() < TURN
+                && let Ok(out) = self.session.out.try_recv()
             {
-                frames.push(frame);
+                outs.push(out);
             }
             while calls.len() < self.credit.min(TURN)
                 && let Ok(call) = self.calls.try_recv()
@@ -167,8 +157,8 @@ impl<'a> Connection<'a> {
                 calls.push(call);
             }
         }
-        for frame in frames.drain(..) {
-            self.outgoing(frame);
+        for out in outs.drain(..) {
+            self.outgoing(out);
         }
         for call in calls.drain(..) {
             self.credit = self.credit.saturating_sub(1);
@@ -273,10 +263,15 @@ impl<'a> Connection<'a> {
         }
     }
 
+    /// What agents and executions send; of an earlier connection only outcomes count.
     fn outgoing(&mut self, out: Out) {
         match out {
-            Out::Frame(text) => self.out.push(text),
-            Out::Answer { call, text, reply } => self.answer(call, reply, |connection| connection.out.push(text)),
+            Out::Frame { epoch, text } if epoch == self.link.epoch => self.out.push(text),
+            Out::Answer { epoch, call, text, reply } if epoch == self.link.epoch => {
+                self.answer(call, reply, |connection| connection.out.push(text));
+            }
+            Out::Finished(finished) => self.settle(finished),
+            Out::Frame { .. } | Out::Answer { .. } => {}
         }
     }
 
@@ -307,7 +302,7 @@ impl<'a> Connection<'a> {
             executions.wait().await;
         };
         let mut ended = Box::pin(tokio::time::timeout(self.session.options.shutdown_grace, ended));
-        let (mut calls, mut frames) = (Vec::new(), Vec::new());
+        let (mut calls, mut outs) = (Vec::new(), Vec::new());
         let mut done = false;
         loop {
             self.write()?;
@@ -318,8 +313,7 @@ impl<'a> Connection<'a> {
             tokio::select! {
                 biased;
                 io = next_io(&mut self.socket, self.dirty) => self.io(io)?,
-                Some(finished) = self.session.finished.recv(), if open => self.settle(finished),
-                Some(frame) = self.frames.recv(), if open => frames.push(frame),
+                _n = self.session.out.recv_many(&mut outs, TURN), if open => {}
                 ended = &mut ended, if !done => {
                     done = true;
                     if ended.is_err() {
@@ -327,7 +321,7 @@ impl<'a> Connection<'a> {
                     }
                 }
             }
-            self.fill(&mut frames, &mut calls);
+            self.fill(&mut outs, &mut calls);
         }
     }
 

@@ -16,7 +16,7 @@ use crate::{
     },
     error::Error,
     frames::{self, Effect, Found, Grant, Outcome, Server, Start, StepError},
-    link::{Execute, Finished, Link, Reply},
+    link::{Execute, Finished, Link, Out, Reply},
 };
 
 /// A tool or undo request of the server.
@@ -92,7 +92,7 @@ impl Connection<'_> {
         if let Some(unheard) = unheard {
             slot.abandoned = true;
             let run = slot.run;
-            self.abandoned(call, run, unheard);
+            self.abandoned(call, run, &unheard);
         }
         if terminal {
             self.slots.remove(&call);
@@ -101,10 +101,10 @@ impl Connection<'_> {
     }
 
     /// The agent no longer waits for a call (it dropped the future): nothing is executed.
-    fn abandoned(&mut self, call: u64, run: RunId, reply: Reply) {
+    fn abandoned(&mut self, call: u64, run: RunId, reply: &Reply) {
         match reply {
             Reply::Execute(Execute { grant, .. }) => {
-                self.session.executing.remove(&(run, grant));
+                self.session.executing.remove(&(run, *grant));
                 let error = Failure::new("Abandoned", "the agent no longer waits for this step").retryable(false);
                 let outcome = Outcome::Error(error.into_step_error());
                 self.push(&frames::Worker::Done { call, outcome });
@@ -221,7 +221,7 @@ async fn execute(link: Arc<Link>, request: Request, function: ToolFn, args: Args
     let outcome = attempt(work, timeout_ms).await;
     let outcome = pack(&link, run, outcome).await;
     let finished = Finished { epoch: link.epoch, call, run, grant, outcome, reply: None };
-    if link.host.finished.send(finished).await.is_err() {
+    if link.host.out.send(Out::Finished(finished)).await.is_err() {
         tracing::warn!(%run, "an outcome was lost: the worker has stopped");
     }
 }
@@ -246,11 +246,11 @@ impl Life {
         tokio::select! {
             biased;
             () = gone.cancelled() => {}
-            () = self.to_the_end(function) => {}
+            () = self.until_end(function) => {}
         }
     }
 
-    async fn to_the_end(self, function: AgentFn) {
+    async fn until_end(self, function: AgentFn) {
         let ended = self.agent(function).await;
         self.run.executions.close();
         self.run.executions.wait().await;

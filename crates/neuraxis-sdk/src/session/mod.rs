@@ -22,7 +22,7 @@ use crate::{
     blob::Blobs,
     error::Error,
     frames::{self, Executing, Grant, Hello, Outcome, PROTOCOL, Welcome},
-    link::{Finished, Host},
+    link::{Finished, Host, Out},
     net::Address,
     options::Options,
     worker::Offers,
@@ -36,7 +36,7 @@ pub(crate) struct Session {
     worker: String,
     epoch: u64,
     host: Arc<Host>,
-    finished: mpsc::Receiver<Finished>,
+    out: mpsc::Receiver<Out>,
     agents: TaskTracker,
     /// Granted executions still going on, this connection's and earlier ones'.
     executing: BTreeSet<(RunId, Grant)>,
@@ -59,7 +59,7 @@ pub(crate) async fn run(options: Options, offers: Arc<Offers>, shutdown: Cancell
             Ok((socket, welcome)) => {
                 wait = session.options.reconnect_min;
                 session.welcomed(&welcome);
-                match Connection::new(&mut session, socket, welcome).run(&shutdown).await {
+                match Connection::new(&mut session, socket, &welcome).run(&shutdown).await {
                     End::Shutdown => return Ok(()),
                     End::Lost(reason) => tracing::warn!(%reason, "the connection to the server was lost"),
                     End::Goodbye { problem, retry_ms: None } => {
@@ -67,7 +67,7 @@ pub(crate) async fn run(options: Options, offers: Arc<Offers>, shutdown: Cancell
                     }
                     End::Goodbye { problem, retry_ms: Some(ms) } => {
                         tracing::info!(%problem, "the server closed the connection");
-                        wait = Duration::from_millis(ms).clamp(session.options.reconnect_min, Duration::from_secs(60));
+                        wait = Duration::from_millis(ms).clamp(session.options.reconnect_min, Duration::from_mins(1));
                     }
                 }
             }
@@ -89,9 +89,9 @@ pub(crate) async fn run(options: Options, offers: Arc<Offers>, shutdown: Cancell
 impl Session {
     fn new(options: Options, offers: Arc<Offers>) -> Result<Self, Error> {
         let address = Address::parse(&options)?;
-        let (sender, finished) = mpsc::channel(options.queue.max(1));
+        let (sender, out) = mpsc::channel(options.queue.max(1));
         let blobs = Blobs::new(address.clone(), options.token.clone());
-        let host = Arc::new(Host { finished: sender, executions: TaskTracker::new(), blobs });
+        let host = Arc::new(Host { out: sender, executions: TaskTracker::new(), blobs });
         let worker = format!("{}-{:08x}", options.name, options.env.rng().next_u64() >> 32);
         Ok(Self {
             options,
@@ -100,7 +100,7 @@ impl Session {
             worker,
             epoch: 0,
             host,
-            finished,
+            out,
             agents: TaskTracker::new(),
             executing: BTreeSet::new(),
             late: BTreeMap::new(),
@@ -140,8 +140,10 @@ impl Session {
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return std::ops::ControlFlow::Break(()),
-                Some(finished) = self.finished.recv() => {
-                    self.keep(finished);
+                Some(out) = self.out.recv() => {
+                    if let Out::Finished(finished) = out {
+                        self.keep(finished);
+                    }
                 }
                 () = tokio::time::sleep_until(until) => return std::ops::ControlFlow::Continue(()),
             }
