@@ -90,9 +90,8 @@ impl Link {
     /// Sends what may be lost: log lines, heartbeats.
     pub(crate) fn tell(&self, frame: &frames::Worker) {
         let sent = serde_json::to_string(frame)
-            .ok()
-            .map(|text| self.host.out.try_send(Out::Frame { epoch: self.epoch, text }));
-        if !matches!(sent, Some(Ok(()))) {
+            .is_ok_and(|text| self.host.out.try_send(Out::Frame { epoch: self.epoch, text }).is_ok());
+        if !sent {
             tracing::debug!("a log line or heartbeat was left out: the connection is busy or gone");
         }
     }

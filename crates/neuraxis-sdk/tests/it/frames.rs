@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::server::RUN;
 
-fn step(more: Value) -> Value {
+fn step(more: &Value) -> Value {
     let mut frame = json!({"t": "step", "call": 1, "run": RUN, "inc": 1, "name": "n"});
     for (key, value) in more.as_object().unwrap() {
         frame[key] = value.clone();
@@ -29,7 +29,7 @@ fn steps_round_trip() {
         json!({"kind": "random"}),
         json!({"kind": "uuid"}),
     ] {
-        let frame = step(more);
+        let frame = step(&more);
         let read: Worker = serde_json::from_value(frame.clone()).unwrap_or_else(|error| panic!("{frame}: {error}"));
         assert_eq!(serde_json::to_value(read).unwrap(), frame);
     }
@@ -46,7 +46,7 @@ fn what_does_not_belong_is_refused() {
         (json!({"kind": "now", "extra": 1}), "unknown field `extra`"),
         (json!({"kind": "code", "retry": {"tries": 1}}), "unknown field `tries`"),
     ] {
-        let error = serde_json::from_value::<Worker>(step(more)).expect_err(why).to_string();
+        let error = serde_json::from_value::<Worker>(step(&more)).expect_err(why).to_string();
         assert!(error.contains(why), "{error}");
     }
     let error = serde_json::from_value::<Worker>(json!({"t": "stopped", "run": RUN, "inc": 1, "x": 1}));

@@ -83,12 +83,12 @@ async fn attempts_fail_and_are_granted_again() {
             let paid = ctx.step("refund").args(json!({"cents": 84})).idempotent().retries(5);
             let paid: Result<String, Error> = paid
                 .retry(Retry::attempts(2).not_on("Stolen"))
-                .approve(Approve::by("lead").within(Duration::from_secs(60)).over("cents", 5000.0).then("boss", None))
+                .approve(Approve::by("lead").within(Duration::from_mins(1)).over("cents", 5000.0).then("boss", None))
                 .undo("cancel")
                 .on_change(OnChange::Ask)
                 .key("A17")
                 .was("repay")
-                .key_window(Duration::from_secs(3600))
+                .key_window(Duration::from_hours(1))
                 .run(move |call: Call, args: Value| {
                     let attempt = seen.fetch_add(1, Ordering::SeqCst) + 1;
                     assert_eq!((call.idempotency_key(), call.attempt()), ("K", attempt));
