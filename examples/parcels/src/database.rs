@@ -1,4 +1,4 @@
-//! One SQLite file behind an async door. Each service of the world owns one; none is Neuraxis' own.
+//! One `SQLite` file behind an async door. Each service of the world owns one; none is Neuraxis' own.
 
 use std::{
     path::Path,

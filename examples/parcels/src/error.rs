@@ -27,7 +27,7 @@ pub enum Error {
     /// A service's database failed.
     #[error("the world's database failed")]
     Database {
-        /// What SQLite said.
+        /// What `SQLite` said.
         #[from]
         source: rusqlite::Error,
     },

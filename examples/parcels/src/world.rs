@@ -42,7 +42,7 @@ pub struct Addresses {
     pub belt: SocketAddr,
     /// The mail sink, SMTP.
     pub smtp: SocketAddr,
-    /// The shop's database, SQLite.
+    /// The shop's database, `SQLite`.
     pub shop: PathBuf,
     /// The mail sink's maildir.
     pub maildir: PathBuf,

@@ -27,7 +27,7 @@ async fn talk(dock: &Dock, bytes: &[u8]) -> String {
     stream.write_all(bytes).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
-    answer.lines().map(|line| &line[..3]).collect::<Vec<_>>().join(" ")
+    answer.lines().map(|line| line.get(..3).unwrap()).collect::<Vec<_>>().join(" ")
 }
 
 #[tokio::test]

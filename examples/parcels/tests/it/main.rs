@@ -1,5 +1,7 @@
 //! The example, part by part, over real sockets and files.
 
+#![expect(clippy::unwrap_used, reason = "a test that fails panics")]
+
 mod mail;
 mod payment;
 mod shop;

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 /// A running world and the directory it lives in.
 pub(crate) struct Dock {
-    pub(crate) dir: TempDir,
+    pub(crate) _dir: TempDir,
     pub(crate) world: World,
     pub(crate) http: reqwest::Client,
 }
@@ -21,7 +21,7 @@ pub(crate) async fn dock() -> Dock {
 pub(crate) async fn dock_with(faults: Faults) -> Dock {
     let dir = tempfile::tempdir().unwrap();
     let world = World::start(dir.path(), Options { faults, ..Options::default() }, Env::system()).await.unwrap();
-    Dock { dir, world, http: parcels::http_client().unwrap() }
+    Dock { _dir: dir, world, http: parcels::http_client().unwrap() }
 }
 
 impl Dock {

@@ -1,7 +1,7 @@
 //! Plausible rows for the shop, the same for the same seed. Names and accounts are invented; the addresses are of the
 //! domain that RFC 2606 keeps free for examples.
 
-use nx_types::{Rng, env::SeededRng};
+use nx_types::{Rng as _, env::SeededRng};
 use rusqlite::{Connection, params};
 
 use crate::services::iban;
@@ -15,7 +15,8 @@ const STORY: i64 = 17;
 /// Orders whose parcels are about to miss their departure, with the minutes they can wait.
 const URGENT: [(i64, i64); 5] = [(12, 6), (STORY, 9), (31, 14), (58, 22), (103, 27)];
 
-const ITEMS: [(&str, &str, i64); 12] = [
+const ITEM_COUNT: u32 = 12;
+const ITEMS: [(&str, &str, i64); ITEM_COUNT as usize] = [
     ("BK-102", "field guide to owls", 1890),
     ("BK-117", "sourdough, a handbook", 2450),
     ("GA-004", "watering can, 5 l", 1595),
@@ -43,12 +44,13 @@ const LAST: [&str; 16] = [
 ];
 
 /// A number below `below`.
-fn draw(rng: &SeededRng, below: usize) -> usize {
-    usize::try_from(rng.next_u64() % below.max(1) as u64).unwrap_or(0)
+fn draw(rng: &SeededRng, below: u32) -> u32 {
+    u32::try_from(rng.next_u64() % u64::from(below.max(1))).unwrap_or(0)
 }
 
-fn pick<'a>(rng: &SeededRng, names: &[&'a str]) -> &'a str {
-    names.get(draw(rng, names.len())).copied().unwrap_or_default()
+/// One of a handful.
+fn one_of<T: Copy>(rng: &SeededRng, of: &[T]) -> Option<T> {
+    of.get(draw(rng, u32::try_from(of.len()).unwrap_or(1)) as usize).copied()
 }
 
 /// Fills a database that holds no orders yet; one transaction.
@@ -60,7 +62,10 @@ pub(super) fn fill(db: &mut Connection, seed: u64) -> rusqlite::Result<()> {
     }
     let rng = SeededRng::new(seed);
     for (sku, name, cents) in ITEMS {
-        tx.execute("INSERT INTO items VALUES (?1, ?2, ?3, ?4)", params![sku, name, cents, 5 + draw(&rng, 60) as i64])?;
+        tx.execute(
+            "INSERT INTO items VALUES (?1, ?2, ?3, ?4)",
+            params![sku, name, cents, 5 + i64::from(draw(&rng, 60))],
+        )?;
     }
     for number in 1..=ORDERS {
         customer(&tx, &rng, number)?;
@@ -70,7 +75,7 @@ pub(super) fn fill(db: &mut Connection, seed: u64) -> rusqlite::Result<()> {
 }
 
 fn customer(db: &Connection, rng: &SeededRng, number: i64) -> rusqlite::Result<()> {
-    let (first, last) = (pick(rng, &FIRST), pick(rng, &LAST));
+    let (first, last) = (one_of(rng, &FIRST).unwrap_or_default(), one_of(rng, &LAST).unwrap_or_default());
     let account = rng.next_u64() % 10_000_000_000;
     let iban = match draw(rng, 3) {
         0 => iban::make("NL", &format!("ABNA{account:010}")),
@@ -87,12 +92,12 @@ fn order(db: &Connection, rng: &SeededRng, number: i64) -> rusqlite::Result<()> 
     if number == STORY {
         lines.push((STORY_ITEM, 1));
     } else if urgent.is_some() {
-        lines.push((CHEAP.get(draw(rng, CHEAP.len())).copied().unwrap_or(0), 1 + draw(rng, 2) as i64));
+        lines.push((one_of(rng, &CHEAP).unwrap_or(0), 1 + i64::from(draw(rng, 2))));
     } else {
         for _ in 0..=draw(rng, 3) {
-            let item = draw(rng, ITEMS.len());
+            let item = draw(rng, ITEM_COUNT) as usize;
             if lines.iter().all(|(other, _)| *other != item) {
-                lines.push((item, 1 + draw(rng, 2) as i64));
+                lines.push((item, 1 + i64::from(draw(rng, 2))));
             }
         }
     }
@@ -106,9 +111,9 @@ fn order(db: &Connection, rng: &SeededRng, number: i64) -> rusqlite::Result<()> 
     let (belt, slack, state) = match urgent {
         Some((_, slack)) => (Some("conveyor-1"), *slack, "on_belt"),
         None => match draw(rng, 8) {
-            0 => (Some("conveyor-1"), 60 + draw(rng, 240) as i64, "on_belt"),
-            1 => (Some("conveyor-2"), 5 + draw(rng, 240) as i64, "on_belt"),
-            2 => (None, 300 + draw(rng, 600) as i64, "packed"),
+            0 => (Some("conveyor-1"), 60 + i64::from(draw(rng, 240)), "on_belt"),
+            1 => (Some("conveyor-2"), 5 + i64::from(draw(rng, 240)), "on_belt"),
+            2 => (None, 300 + i64::from(draw(rng, 600)), "packed"),
             _ => (None, 0, "delivered"),
         },
     };

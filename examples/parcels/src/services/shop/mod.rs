@@ -1,4 +1,4 @@
-//! The shop: a SQLite database of customers, items, orders and parcels. The rows are made up from a seed, the database
+//! The shop: a `SQLite` database of customers, items, orders and parcels. The rows are made up from a seed, the database
 //! and its transactions are real.
 
 mod goods;

@@ -248,7 +248,7 @@ mod tests {
         let mut session = Session::default();
         let mut shown = String::new();
         for line in lines {
-            shown += &match session.feed(Line::Text(line.as_bytes().to_vec())) {
+            let said = match session.feed(Line::Text(line.as_bytes().to_vec())) {
                 Action::None => String::new(),
                 Action::Reply(reply) => reply.replace('\r', ""),
                 Action::Quit => "quit\n".to_owned(),
@@ -256,6 +256,7 @@ mod tests {
                     format!("deliver {from} {to:?} {:?}\n", String::from_utf8_lossy(&content))
                 }
             };
+            shown.push_str(&said);
         }
         shown
     }

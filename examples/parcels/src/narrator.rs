@@ -1,0 +1,175 @@
+//! The narrator: events of the log in, a line for people out. It decides nothing, reads nothing, and names only what
+//! exists; the same events give the same lines.
+
+mod lines;
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+/// Most runs that are told apart; beyond it the oldest is forgotten, and its steps go by number.
+const MAX_RUNS: usize = 512;
+/// Of the motor's readings, one in so many is told: a line every two seconds.
+const READINGS_A_LINE: u64 = 60;
+
+/// What is real in the example, what is replayed and what is simulated.
+pub const REAL: &str = "real: motor series, SMTP, SQLite, payment protocol · replayed: motor series, 9,000 times as fast · \
+                        simulated: conveyor, shop's orders, payment faults";
+
+/// An event as the narrator needs it.
+#[derive(Debug, Clone, Copy)]
+pub struct Event<'a> {
+    /// Its type: `step.completed`.
+    pub kind: &'a str,
+    /// Its subject: `run/r_…`.
+    pub subject: &'a str,
+    /// Its data, every value in full.
+    pub data: &'a Value,
+}
+
+/// Tells the story. What it remembers is bounded.
+#[derive(Debug)]
+pub struct Narrator {
+    command: String,
+    runs: BTreeMap<String, Run>,
+    readings: u64,
+    hints: Hints,
+}
+
+/// What is remembered of a run.
+#[derive(Debug, Default)]
+struct Run {
+    agent: String,
+    steps: BTreeMap<u64, Step>,
+}
+
+/// What is remembered of a step.
+#[derive(Debug, Clone, Default)]
+struct Step {
+    name: String,
+    kind: String,
+    attempt: u64,
+}
+
+/// Which commands were named already: each is named once.
+#[derive(Debug, Default)]
+struct Hints {
+    show: bool,
+    why: bool,
+    kill: bool,
+}
+
+impl Narrator {
+    /// A narrator whose hints begin with `command`: `neuraxis`, and `--url` if the server is not where the command line
+    /// looks for it.
+    pub fn new(command: impl Into<String>) -> Self {
+        Self { command: command.into(), runs: BTreeMap::new(), readings: 0, hints: Hints::default() }
+    }
+
+    /// The lines before the first event.
+    pub fn opening(&self) -> Vec<String> {
+        vec![
+            "a parcel dock: a conveyor, a shop with 200 orders, a payment service, a carrier, a mail server".to_owned(),
+            REAL.to_owned(),
+            format!("the motor is about to overheat; try: {} runs list", self.command),
+        ]
+    }
+
+    /// The line that an event is worth, if it is worth one.
+    pub fn line(&mut self, event: Event<'_>) -> Option<String> {
+        match event.kind {
+            "motor.reading" => self.reading(event.data),
+            "belt.stopped" => Some(format!("belt   {} stands", text(event.data, "belt"))),
+            "parcel.late" => Some(lines::late(event.data)),
+            _ => {
+                let id = event.subject.strip_prefix("run/")?;
+                self.of_run(id, event)
+            }
+        }
+    }
+
+    fn reading(&mut self, data: &Value) -> Option<String> {
+        let told = self.readings.is_multiple_of(READINGS_A_LINE);
+        self.readings += 1;
+        let value = data.get("value")?.as_f64()?;
+        told.then(|| format!("motor  {value:5.1} at {}", text(data, "timestamp")))
+    }
+
+    fn of_run(&mut self, id: &str, event: Event<'_>) -> Option<String> {
+        let data = event.data;
+        if event.kind == "run.created" {
+            return Some(self.created(id, data));
+        }
+        if event.kind.starts_with("step.") {
+            self.remember(id, data);
+        }
+        let line = lines::of_run(self, id, event)?;
+        let hint = self.hint(id, event);
+        if matches!(event.kind, "run.completed" | "run.failed" | "run.cancelled") {
+            self.runs.remove(id);
+        }
+        Some(format!("{}  {line}{hint}", lines::short(id)))
+    }
+
+    fn created(&mut self, id: &str, data: &Value) -> String {
+        let agent = text(data, "agent").to_owned();
+        let about = lines::input(data.get("input").unwrap_or(&Value::Null));
+        let by = text(data, "by");
+        let line = format!("{}  {agent} {about} ← {by}", lines::short(id));
+        if self.runs.len() >= MAX_RUNS {
+            self.runs.pop_first();
+        }
+        self.runs.insert(id.to_owned(), Run { agent, steps: BTreeMap::new() });
+        line
+    }
+
+    /// Keeps who a step is: later events of it name only its number.
+    fn remember(&mut self, id: &str, data: &Value) {
+        let (Some(run), Some(n)) = (self.runs.get_mut(id), data.get("n").and_then(Value::as_u64)) else { return };
+        let step = run.steps.entry(n).or_default();
+        if let Some(identity) = data.get("step").filter(|identity| identity.is_object()) {
+            step.name = lines::step_name(identity);
+            text(identity, "kind").clone_into(&mut step.kind);
+        }
+        step.attempt = step.attempt.max(data.get("attempt").and_then(Value::as_u64).unwrap_or(1));
+    }
+
+    /// What is known of the step that an event is about.
+    fn known(&self, id: &str, data: &Value) -> Option<Step> {
+        let n = data.get("n")?.as_u64()?;
+        self.runs.get(id)?.steps.get(&n).filter(|step| !step.name.is_empty()).cloned()
+    }
+
+    fn step(&self, id: &str, data: &Value) -> Step {
+        self.known(id, data).unwrap_or_else(|| {
+            let n = data.get("n").and_then(Value::as_u64).unwrap_or(0);
+            Step { name: format!("step {n}"), ..Step::default() }
+        })
+    }
+
+    /// The command to try next, each one once.
+    fn hint(&mut self, id: &str, event: Event<'_>) -> String {
+        let run = self.runs.get(id);
+        let refund = run.is_some_and(|run| run.agent == "redirect-and-refund");
+        let once = |said: &mut bool| !std::mem::replace(said, true);
+        let hint = match event.kind {
+            "approval.requested" => format!("approvals approve {}", text(event.data, "id")),
+            "approval.decided" if once(&mut self.hints.kill) => format!("runs watch {}", lines::short(id)),
+            "run.completed" if refund && once(&mut self.hints.show) => format!("runs show {}", lines::short(id)),
+            "run.completed" if refund && self.hints.kill && once(&mut self.hints.why) => {
+                let order = event.data.get("result").map(|result| text(result, "order")).unwrap_or_default();
+                format!("why refund/{order}")
+            }
+            _ => return String::new(),
+        };
+        format!(" · try: {} {hint}", self.command)
+    }
+}
+
+/// A field's text; empty if it has none.
+fn text<'a>(data: &'a Value, field: &str) -> &'a str {
+    data.get(field).and_then(Value::as_str).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

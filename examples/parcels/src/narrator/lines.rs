@@ -1,0 +1,139 @@
+//! The narrator's wording.
+
+use serde_json::Value;
+
+use super::{Event, Narrator, text};
+
+/// The line of an event of a run, without the run.
+pub(super) fn of_run(narrator: &Narrator, id: &str, event: Event<'_>) -> Option<String> {
+    let data = event.data;
+    let step = || narrator.step(id, data);
+    match event.kind {
+        "run.started" => {
+            let incarnation = data.get("inc")?.as_u64()?;
+            (incarnation > 1).then(|| format!("goes on, incarnation {incarnation}"))
+        }
+        "run.interrupted" => {
+            let parked = data.get("parked").and_then(Value::as_bool).unwrap_or(false);
+            (!parked).then(|| format!("interrupted: {}", text(data, "reason")))
+        }
+        "run.completed" => Some(format!("completed{}", result(data.get("result")?))),
+        "run.failed" => Some(format!("failed: {}", error(data))),
+        "run.cancelled" => Some(format!("cancelled: {}", text(data, "reason"))),
+        "run.compensating" => Some("takes back what it did".to_owned()),
+        "step.completed" => {
+            let step = step();
+            let tries = if step.attempt > 1 { format!(" (try {})", step.attempt) } else { String::new() };
+            worth(&step.kind).then(|| format!("✔ {}{tries}", step.name))
+        }
+        "step.attempt_failed" => {
+            let step = step();
+            Some(format!("↻ {}: {}; try {} follows", step.name, error(data), step.attempt + 1))
+        }
+        "step.failed" => Some(format!("✘ {}: {}", step().name, error(data))),
+        "step.in_doubt" => Some(format!("? {} in doubt: {}", step().name, text(data, "reason"))),
+        "step.resolved" => Some(format!("✔ {} {}, says the {}", step().name, settled(data), text(data, "by"))),
+        "approval.requested" => Some(requested(narrator, id, data)),
+        "approval.decided" => Some(format!("{} {} by {}", step().name, decided(data), text(data, "by"))),
+        "approval.escalated" => Some(format!("now asks {}", text(data, "who"))),
+        "approval.expired" => Some(format!("nobody decided: {}", text(data, "reason"))),
+        _ => None,
+    }
+}
+
+/// Steps that are told; emitted events tell themselves, times and chances are nobody's news.
+fn worth(kind: &str) -> bool {
+    matches!(kind, "" | "code" | "tool" | "child" | "undo")
+}
+
+/// An incident.
+pub(super) fn late(data: &Value) -> String {
+    let slack = data.get("slack_min").and_then(Value::as_i64).unwrap_or_default();
+    format!("parcel {} of order {} is late: it could wait {slack} min", text(data, "parcel"), text(data, "order"))
+}
+
+fn requested(narrator: &Narrator, id: &str, data: &Value) -> String {
+    let who = data.get("ask").map(|ask| text(ask, "who")).unwrap_or_default();
+    let named = narrator
+        .known(id, data)
+        .map(|step| step.name)
+        .unwrap_or_else(|| format!("{}{}", text(data, "step"), data.get("args").map(amount).unwrap_or_default()));
+    let hash: String = text(data, "hash").chars().take(4).collect();
+    format!("⏸ {named} waits for {who} (hash {hash}…)")
+}
+
+fn decided(data: &Value) -> String {
+    match data.get("decision") {
+        Some(Value::String(word)) => match word.as_str() {
+            "approve" => "approved".to_owned(),
+            "deny" => "denied".to_owned(),
+            other => format!("ruled `{other}`"),
+        },
+        Some(Value::Object(ruling)) => {
+            let word = ruling.keys().next().map(String::as_str).unwrap_or_default();
+            format!("ruled `{word}`")
+        }
+        _ => "decided".to_owned(),
+    }
+}
+
+fn settled(data: &Value) -> &'static str {
+    match data.get("how") {
+        Some(Value::String(word)) if word == "not_done" => "did not take place",
+        Some(Value::Object(how)) if how.contains_key("failed") => "counts as failed",
+        _ => "took place",
+    }
+}
+
+/// A step by name, with its key, and the amount if it moves money: `refund A17 €84.00`.
+pub(super) fn step_name(identity: &Value) -> String {
+    let key = text(identity, "key");
+    let space = if key.is_empty() { "" } else { " " };
+    let amount = identity.get("args").map(amount).unwrap_or_default();
+    format!("{}{space}{key}{amount}", text(identity, "name"))
+}
+
+fn amount(args: &Value) -> String {
+    args.get("cents").and_then(Value::as_i64).map(|cents| format!(" {}", euros(cents))).unwrap_or_default()
+}
+
+fn euros(cents: i64) -> String {
+    format!("€{}.{:02}", cents / 100, (cents % 100).abs())
+}
+
+/// A run's result, where it says more than that there is one.
+fn result(result: &Value) -> String {
+    match (result.get("order"), result.get("cents").and_then(Value::as_i64), result.get("late")) {
+        (Some(Value::String(order)), Some(cents), _) => format!(": order {order} got {}", euros(cents)),
+        (_, _, Some(late)) => format!(": {late} parcels are late"),
+        _ => String::new(),
+    }
+}
+
+/// The scalars of a run's input: `conveyor-1 90.4`.
+pub(super) fn input(input: &Value) -> String {
+    let scalar = |value: &Value| match value {
+        Value::String(text) => Some(text.chars().take(40).collect()),
+        Value::Number(number) => match number.as_f64() {
+            Some(float) if number.is_f64() => Some(format!("{float:.1}")),
+            _ => Some(number.to_string()),
+        },
+        _ => None,
+    };
+    match input {
+        Value::Object(fields) => fields.values().filter_map(scalar).take(4).collect::<Vec<_>>().join(" "),
+        other => scalar(other).unwrap_or_default(),
+    }
+}
+
+fn error(data: &Value) -> String {
+    let error = data.get("error").unwrap_or(&Value::Null);
+    let message = text(error, "message");
+    let message: String = if message.is_empty() { text(error, "name") } else { message }.chars().take(120).collect();
+    message.replace(['\n', '\r'], " ")
+}
+
+/// As much of a run's id as the command line needs to know it among a few hundred: `r_7f3k2`.
+pub(super) fn short(id: &str) -> String {
+    id.chars().take(7).collect()
+}

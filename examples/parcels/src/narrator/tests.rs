@@ -1,0 +1,153 @@
+use expect_test::{Expect, expect};
+use serde_json::{Value, json};
+
+use super::*;
+
+/// Feeds events and shows the lines.
+fn check(events: &[(&str, &str, Value)], expect: &Expect) {
+    let mut narrator = Narrator::new("neuraxis");
+    let lines: Vec<String> =
+        events.iter().filter_map(|(kind, subject, data)| narrator.line(Event { kind, subject, data })).collect();
+    expect.assert_eq(&(lines.join("\n") + "\n"));
+}
+
+const RUN: &str = "run/r_7f3k2m9x0abcdefg";
+
+fn created() -> (&'static str, &'static str, Value) {
+    (
+        "run.created",
+        RUN,
+        json!({"agent": "redirect-and-refund", "input": {"parcel": "P88"}, "by": "reflex/late-parcel"}),
+    )
+}
+
+fn refund_started() -> (&'static str, &'static str, Value) {
+    let identity = json!({"name": "refund", "key": "A17", "effect": "idempotent", "hash": "9cAA", "args": {"order": "A17", "cents": 8400}});
+    ("step.started", RUN, json!({"n": 2, "step": identity}))
+}
+
+#[test]
+fn a_refund_is_told() {
+    check(
+        &[
+            created(),
+            ("run.started", RUN, json!({"inc": 1, "worker": "w"})),
+            (
+                "step.started",
+                RUN,
+                json!({"n": 1, "step": {"name": "shop/find_order", "kind": "tool", "effect": "read", "hash": "x"}}),
+            ),
+            ("step.completed", RUN, json!({"n": 1, "value": {}})),
+            (
+                "approval.requested",
+                RUN,
+                json!({"id": "a_1", "n": 2, "why": "call", "step": "refund", "args": {"cents": 8400}, "hash": "9cKE", "ask": {"who": "lead"}}),
+            ),
+            ("approval.decided", RUN, json!({"id": "a_1", "n": 2, "decision": "approve", "by": "ada", "hash": "9cKE"})),
+            refund_started(),
+            (
+                "step.attempt_failed",
+                RUN,
+                json!({"n": 2, "attempt": 1, "error": {"name": "Http503", "message": "503: the booking system is not available"}, "next": "2026-01-01T00:00:00Z"}),
+            ),
+            ("step.started", RUN, json!({"n": 2, "attempt": 2})),
+            ("step.completed", RUN, json!({"n": 2, "attempt": 2, "value": {}})),
+            ("run.completed", RUN, json!({"result": {"order": "A17", "refund": "rf_1", "cents": 8400}})),
+        ],
+        &expect![[r"
+            r_7f3k2  redirect-and-refund P88 ← reflex/late-parcel
+            r_7f3k2  ✔ shop/find_order
+            r_7f3k2  ⏸ refund €84.00 waits for lead (hash 9cKE…) · try: neuraxis approvals approve a_1
+            r_7f3k2  step 2 approved by ada · try: neuraxis runs watch r_7f3k2
+            r_7f3k2  ↻ refund A17 €84.00: 503: the booking system is not available; try 2 follows
+            r_7f3k2  ✔ refund A17 €84.00 (try 2)
+            r_7f3k2  completed: order A17 got €84.00 · try: neuraxis runs show r_7f3k2
+        "]],
+    );
+}
+
+#[test]
+fn the_incident_is_told() {
+    let reading = |n: u64| {
+        let data = json!({"timestamp": format!("2013-12-10 05:{:02}:00", n % 60), "value": 55.3});
+        ("motor.reading", "motor/conveyor-1", data)
+    };
+    let mut events: Vec<_> = (0..61).map(reading).collect();
+    events.extend([
+        ("run.created", RUN, json!({"agent": "stop-belt", "input": {"belt": "conveyor-1", "temperature": 90.3679}, "by": "reflex/overheat"})),
+        ("step.started", RUN, json!({"n": 1, "step": {"name": "belt/stop", "kind": "tool", "effect": "once", "hash": "x"}})),
+        ("step.completed", RUN, json!({"n": 1, "value": {"running": false}})),
+        ("belt.stopped", RUN, json!({"belt": "conveyor-1"})),
+        ("step.completed", RUN, json!({"n": 2, "step": {"name": "belt.stopped", "kind": "emit", "hash": "x"}})),
+        ("run.completed", RUN, json!({"result": {"belt": "conveyor-1"}})),
+        ("parcel.late", "run/r_x", json!({"parcel": "P88", "order": "A17", "belt": "conveyor-1", "slack_min": 9})),
+    ]);
+    check(
+        &events,
+        &expect![[r"
+            motor   55.3 at 2013-12-10 05:00:00
+            motor   55.3 at 2013-12-10 05:00:00
+            r_7f3k2  stop-belt conveyor-1 90.4 ← reflex/overheat
+            r_7f3k2  ✔ belt/stop
+            belt   conveyor-1 stands
+            r_7f3k2  completed
+            parcel P88 of order A17 is late: it could wait 9 min
+        "]],
+    );
+}
+
+#[test]
+fn a_crash_is_told() {
+    check(
+        &[
+            created(),
+            refund_started(),
+            ("run.interrupted", RUN, json!({"inc": 1, "reason": "its worker is lost"})),
+            ("run.interrupted", RUN, json!({"inc": 1, "reason": "waits", "parked": true})),
+            ("run.started", RUN, json!({"inc": 2, "worker": "w"})),
+            ("step.in_doubt", RUN, json!({"n": 2, "attempt": 1, "reason": "its worker is lost"})),
+            ("step.resolved", RUN, json!({"n": 2, "attempt": 1, "how": {"completed": {"value": 1}}, "by": "probe"})),
+            ("step.resolved", RUN, json!({"n": 2, "attempt": 1, "how": "not_done", "by": "person"})),
+            ("step.failed", RUN, json!({"n": 3, "error": {"name": "ApprovalDenied", "message": "no"}})),
+            ("run.compensating", RUN, json!({"cause": {}})),
+            ("run.failed", RUN, json!({"error": {"name": "ApprovalDenied", "message": "no"}})),
+            ("step.completed", "run/r_unknown0000000000", json!({"n": 9})),
+        ],
+        &expect![[r"
+            r_7f3k2  redirect-and-refund P88 ← reflex/late-parcel
+            r_7f3k2  interrupted: its worker is lost
+            r_7f3k2  goes on, incarnation 2
+            r_7f3k2  ? refund A17 €84.00 in doubt: its worker is lost
+            r_7f3k2  ✔ refund A17 €84.00 took place, says the probe
+            r_7f3k2  ✔ refund A17 €84.00 did not take place, says the person
+            r_7f3k2  ✘ step 3: no
+            r_7f3k2  takes back what it did
+            r_7f3k2  failed: no
+            r_unkno  ✔ step 9
+        "]],
+    );
+}
+
+#[test]
+fn odd_events_are_no_trouble() {
+    let mut narrator = Narrator::new("neuraxis");
+    let odd = [json!(null), json!([]), json!({"n": "x", "error": 1, "result": 7, "inc": -1, "decision": [], "ask": 3})];
+    for kind in [
+        "motor.reading",
+        "parcel.late",
+        "run.created",
+        "run.started",
+        "step.completed",
+        "step.failed",
+        "approval.requested",
+        "approval.decided",
+        "run.completed",
+        "x",
+    ] {
+        for data in &odd {
+            narrator.line(Event { kind, subject: "run/é", data });
+            narrator.line(Event { kind, subject: "", data });
+        }
+    }
+    assert!(narrator.opening().iter().any(|line| line.starts_with("real: ")));
+}
