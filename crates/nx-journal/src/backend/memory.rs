@@ -445,7 +445,7 @@ impl Tables {
             Stored::Data(bytes) => Sealed::Data(bytes),
             Stored::Digest(digest) => Sealed::Digest(*digest),
         };
-        Some(EventRow { seq, header: &event.header, sealed })
+        Some(EventRow { seq, header: &event.header, sealed, lookup: None })
     }
 
     /// The events at these places in a sorted list, from `low` to `high`.

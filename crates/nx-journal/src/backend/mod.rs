@@ -22,6 +22,21 @@ pub struct EventRow<'a> {
     pub header: &'a [u8],
     /// The data.
     pub sealed: Sealed<'a>,
+    /// By what the engine finds it; only [`Rows::events`] gives it, and only an engine that keeps it beside the header.
+    pub lookup: Option<Lookup>,
+}
+
+/// What an engine keeps beside an event's header to find the event, for verification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lookup {
+    /// The first event of its subject.
+    pub subject: u64,
+    /// Its place among its subject's events.
+    pub version: u64,
+    /// The first event of its type.
+    pub kind: u64,
+    /// See [`EventInsert::by_key`].
+    pub by_key: Option<KeyId>,
 }
 
 /// The data of a stored event.
@@ -158,6 +173,14 @@ pub trait Rows {
     fn meta(&self, name: &str) -> Result<Option<Vec<u8>>, Error>;
     /// Events from a seq on, in order.
     fn events(&self, from: u64, each: EachEvent<'_>) -> Result<(), Error>;
+    /// The first event of a subject, as [`Lookup::subject`]; `None` if there is none, or the engine does not keep it.
+    fn subject_first(&self, _namespace: &Namespace, _subject: &Subject) -> Result<Option<u64>, Error> {
+        Ok(None)
+    }
+    /// The first event of a type, as [`Lookup::kind`]; `None` if there is none, or the engine does not keep it.
+    fn type_first(&self, _kind: &EventType) -> Result<Option<u64>, Error> {
+        Ok(None)
+    }
     /// Number of a subject's events.
     fn subject_version(&self, namespace: &Namespace, subject: &Subject) -> Result<u64, Error>;
     /// A subject's events, behind a version.

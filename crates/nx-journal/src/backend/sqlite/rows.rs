@@ -9,7 +9,7 @@ use super::{fail, fail_at};
 use crate::{
     Error,
     backend::{
-        BlobRow, Each, EachCheckpoint, EachEvent, EachTile, EventRow, IndexQuery, IndexRow, KeyRow, Page, Rows, Sealed,
+        BlobRow, Each, EachCheckpoint, EachEvent, EachTile, EventRow, IndexQuery, IndexRow, KeyRow, Lookup, Page, Rows, Sealed,
         StateRecord,
     },
 };
@@ -62,7 +62,7 @@ impl Sql {
         Ok(())
     }
 
-    /// Events of a query whose columns are seq, header, data, digest.
+    /// Events of a query whose columns are seq, header, data, digest, and perhaps subject, version, type, by_key.
     fn each_event(&self, sql: &str, params: impl Params, from: u64, each: EachEvent<'_>) -> Result<(), Error> {
         let mut last = None;
         let place = |last: Option<u64>| match last {
@@ -72,6 +72,7 @@ impl Sql {
         let mut statement = self.statement(sql)?;
         let mut rows = statement.query(params).map_err(|error| fail_at(&place(None), error))?;
         let mut joined = Vec::new();
+        let looked_up = rows.as_ref().is_some_and(|statement| statement.column_count() > 4);
         while let Some(row) = rows.next().map_err(|error| fail_at(&place(last), error))? {
             let seq = row.get::<_, i64>(0).map_err(|error| fail_at(&place(last), error))?.cast_unsigned();
             let damaged = |error| fail_at(&format!("event {seq}"), error);
@@ -93,7 +94,8 @@ impl Sql {
                     Sealed::Data(data)
                 }
             };
-            if let ControlFlow::Break(()) = each(EventRow { seq, header, sealed })? {
+            let lookup = if looked_up { Some(lookup(row).map_err(damaged)?) } else { None };
+            if let ControlFlow::Break(()) = each(EventRow { seq, header, sealed, lookup })? {
                 break;
             }
             last = Some(seq);
@@ -176,6 +178,15 @@ fn key_row(row: &Row<'_>) -> rusqlite::Result<KeyRow> {
     })
 }
 
+fn lookup(row: &Row<'_>) -> rusqlite::Result<Lookup> {
+    Ok(Lookup {
+        subject: number(row, 4)?,
+        version: number(row, 5)?,
+        kind: number(row, 6)?,
+        by_key: row.get::<_, Option<i64>>(7)?.map(|key| KeyId(key.cast_unsigned())),
+    })
+}
+
 const KEY: &str = "SELECT keys.id, keys.namespace, keys.erased, keys.wrapped, key_lookup.lookup";
 
 fn blob_row(row: &Row<'_>) -> rusqlite::Result<BlobRow> {
@@ -203,8 +214,27 @@ impl Rows for Sql {
     }
 
     fn events(&self, from: u64, each: EachEvent<'_>) -> Result<(), Error> {
-        let sql = "SELECT seq, header, data, digest FROM events WHERE seq >= ?1 ORDER BY seq";
+        let sql = "SELECT seq, header, data, digest, subject, version, type, by_key FROM events
+                   WHERE seq >= ?1 ORDER BY seq";
         self.each_event(sql, [from.cast_signed()], from, each)
+    }
+
+    fn subject_first(&self, namespace: &Namespace, subject: &Subject) -> Result<Option<u64>, Error> {
+        self.one(
+            "SELECT id FROM subjects WHERE namespace = ?1 AND name = ?2",
+            [namespace.as_str(), subject.as_str()],
+            || format!("subject `{subject}`"),
+            |row| number(row, 0),
+        )
+    }
+
+    fn type_first(&self, kind: &EventType) -> Result<Option<u64>, Error> {
+        self.one(
+            "SELECT id FROM types WHERE name = ?1",
+            [kind.as_str()],
+            || format!("event type `{kind}`"),
+            |row| number(row, 0),
+        )
     }
 
     fn subject_version(&self, namespace: &Namespace, subject: &Subject) -> Result<u64, Error> {

@@ -1,0 +1,10 @@
+//! Tests of the log from the outside.
+
+mod archive;
+mod compliance;
+mod erasure;
+mod fixture;
+mod model;
+mod support;
+mod tamper;
+mod tlog;
