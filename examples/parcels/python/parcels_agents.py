@@ -2,7 +2,7 @@
 either worker can go on with a run that the other began.
 
     neuraxis up --example parcels               # the server, the dock's services and the tools
-    PARCELS_WORLD=neuraxis-data/world/world.json python -m neuraxis worker examples/parcels/python/parcels_agents.py
+    PARCELS_WORLD=neuraxis-data/parcels/world.json python -m neuraxis worker examples/parcels/python/parcels_agents.py
 
 The toolsets `shop`, `post` and `belt` are served by the example's Rust worker; who serves a tool is no concern of an
 agent. The refund is a step of this file: it speaks to the payment service itself.

@@ -48,12 +48,6 @@ pub enum Error {
         /// What happened.
         detail: String,
     },
-    /// The worker could not serve.
-    #[error("the example's worker failed: {detail}")]
-    Worker {
-        /// What happened.
-        detail: String,
-    },
 }
 
 impl Error {
@@ -72,11 +66,10 @@ impl ErrorCode for Error {
             Self::Stopping => "NX-PAR-0004",
             Self::Motor { .. } => "NX-PAR-0005",
             Self::Service { .. } => "NX-PAR-0006",
-            Self::Worker { .. } => "NX-PAR-0007",
         })
     }
 
     fn retryable(&self) -> bool {
-        matches!(self, Self::Listen { .. } | Self::Stopping | Self::Service { .. } | Self::Worker { .. })
+        matches!(self, Self::Listen { .. } | Self::Stopping | Self::Service { .. })
     }
 }

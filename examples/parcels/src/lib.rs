@@ -12,21 +12,25 @@ pub mod motor;
 pub mod narrator;
 pub mod services;
 mod tools;
-mod worker;
 mod world;
 
 pub use client::http_client;
 pub use error::Error;
+pub use narrator::Narrator;
 pub use tools::Tools;
-pub use worker::{Parts, serve};
 pub use world::{Addresses, Options, World};
 
 /// The example's manifests, by file name: what to apply when it starts.
-pub const MANIFESTS: &[(&str, &str)] = &[
-    ("agents.yaml", include_str!("../manifests/agents.yaml")),
-    ("toolsets.yaml", include_str!("../manifests/toolsets.yaml")),
-    ("senses.yaml", include_str!("../manifests/senses.yaml")),
-];
+pub fn manifests() -> impl Iterator<Item = (&'static str, &'static str)> {
+    [
+        ("agents.yaml", include_str!("../manifests/agents.yaml")),
+        ("toolsets.yaml", include_str!("../manifests/toolsets.yaml")),
+        ("senses.yaml", include_str!("../manifests/senses.yaml")),
+    ]
+    .into_iter()
+}
 
-/// Files that Sources name as `embedded:NAME`.
-pub const EMBEDDED: &[(&str, &[u8])] = &[("motor", motor::CSV.as_bytes())];
+/// Files that sources name as `embedded:NAME`.
+pub fn embedded() -> impl Iterator<Item = (&'static str, &'static [u8])> {
+    std::iter::once(("motor", motor::replay().as_bytes()))
+}

@@ -5,8 +5,11 @@ mod lines;
 
 use std::collections::BTreeMap;
 
+use nx_types::Header;
 use serde_json::Value;
 
+/// Where the command line looks for a server.
+const DEFAULT_URL: &str = "http://127.0.0.1:7700";
 /// Most runs that are told apart; beyond it the oldest is forgotten, and its steps go by number.
 const MAX_RUNS: usize = 512;
 /// Of the motor's readings, one in so many is told: a line every two seconds.
@@ -16,15 +19,14 @@ const READINGS_A_LINE: u64 = 60;
 pub const REAL: &str = "real: motor series, SMTP, SQLite, payment protocol · replayed: motor series, 9,000 times as fast · \
                         simulated: conveyor, shop's orders, payment faults";
 
-/// An event as the narrator needs it.
+/// An event as the lines need it.
 #[derive(Debug, Clone, Copy)]
-pub struct Event<'a> {
+struct Event<'a> {
     /// Its type: `step.completed`.
-    pub kind: &'a str,
+    kind: &'a str,
     /// Its subject: `run/r_…`.
-    pub subject: &'a str,
-    /// Its data, every value in full.
-    pub data: &'a Value,
+    subject: &'a str,
+    data: &'a Value,
 }
 
 /// Tells the story. What it remembers is bounded.
@@ -60,10 +62,11 @@ struct Hints {
 }
 
 impl Narrator {
-    /// A narrator whose hints begin with `command`: `neuraxis`, and `--url` if the server is not where the command line
-    /// looks for it.
-    pub fn new(command: impl Into<String>) -> Self {
-        Self { command: command.into(), runs: BTreeMap::new(), readings: 0, hints: Hints::default() }
+    /// A narrator for the server at `url`: its hints name it if it is not where the command line looks.
+    pub fn new(url: &str) -> Self {
+        let url = url.trim_end_matches('/');
+        let command = if url == DEFAULT_URL { "neuraxis".to_owned() } else { format!("neuraxis --url {url}") };
+        Self { command, runs: BTreeMap::new(), readings: 0, hints: Hints::default() }
     }
 
     /// The lines before the first event.
@@ -71,12 +74,17 @@ impl Narrator {
         vec![
             "a parcel dock: a conveyor, a shop with 200 orders, a payment service, a carrier, a mail server".to_owned(),
             REAL.to_owned(),
-            format!("the motor is about to overheat; try: {} runs list", self.command),
+            format!("a motor is about to overheat; try: {} runs list", self.command),
         ]
     }
 
-    /// The line that an event is worth, if it is worth one.
-    pub fn line(&mut self, event: Event<'_>) -> Option<String> {
+    /// The line that an event of the log is worth, if it is worth one. Without data it was erased.
+    pub fn line(&mut self, header: &Header, data: Option<&[u8]>) -> Option<String> {
+        let data: Value = serde_json::from_slice(data?).ok()?;
+        self.tell(Event { kind: header.kind.as_str(), subject: header.subject.as_str(), data: &data })
+    }
+
+    fn tell(&mut self, event: Event<'_>) -> Option<String> {
         match event.kind {
             "motor.reading" => self.reading(event.data),
             "belt.stopped" => Some(format!("belt   {} stands", text(event.data, "belt"))),

@@ -5,9 +5,9 @@ use super::*;
 
 /// Feeds events and shows the lines.
 fn check(events: &[(&str, &str, Value)], expect: &Expect) {
-    let mut narrator = Narrator::new("neuraxis");
+    let mut narrator = Narrator::new(DEFAULT_URL);
     let lines: Vec<String> =
-        events.iter().filter_map(|(kind, subject, data)| narrator.line(Event { kind, subject, data })).collect();
+        events.iter().filter_map(|(kind, subject, data)| narrator.tell(Event { kind, subject, data })).collect();
     expect.assert_eq(&(lines.join("\n") + "\n"));
 }
 
@@ -130,7 +130,7 @@ fn a_crash_is_told() {
 
 #[test]
 fn odd_events_are_no_trouble() {
-    let mut narrator = Narrator::new("neuraxis");
+    let mut narrator = Narrator::new(DEFAULT_URL);
     let odd = [json!(null), json!([]), json!({"n": "x", "error": 1, "result": 7, "inc": -1, "decision": [], "ask": 3})];
     for kind in [
         "motor.reading",
@@ -145,8 +145,8 @@ fn odd_events_are_no_trouble() {
         "x",
     ] {
         for data in &odd {
-            narrator.line(Event { kind, subject: "run/é", data });
-            narrator.line(Event { kind, subject: "", data });
+            narrator.tell(Event { kind, subject: "run/é", data });
+            narrator.tell(Event { kind, subject: "", data });
         }
     }
     assert!(narrator.opening().iter().any(|line| line.starts_with("real: ")));

@@ -76,6 +76,8 @@ fn end_of_line(buffer: &[u8]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::strategy::Strategy as _;
+
     use super::*;
 
     async fn all(bytes: &[u8]) -> Vec<Line> {
@@ -100,6 +102,55 @@ mod tests {
         for length in [999, 1000, 1001, 50_000] {
             let long = [b"x".repeat(length), b"\r\nnext\r\n".to_vec()].concat();
             assert_eq!(all(&long).await, [Line::TooLong, Line::Text(b"next".to_vec())], "{length}");
+        }
+    }
+
+    /// A reader that hands out its bytes in pieces of the given sizes.
+    struct Pieces(Vec<u8>, Vec<usize>);
+
+    impl AsyncRead for Pieces {
+        fn poll_read(
+            mut self: std::pin::Pin<&mut Self>,
+            _cx: &mut std::task::Context<'_>,
+            buffer: &mut tokio::io::ReadBuf<'_>,
+        ) -> std::task::Poll<io::Result<()>> {
+            let size = self.1.pop().unwrap_or(usize::MAX).min(self.0.len()).min(buffer.remaining());
+            buffer.put_slice(&self.0.drain(..size).collect::<Vec<_>>());
+            std::task::Poll::Ready(Ok(()))
+        }
+    }
+
+    proptest::proptest! {
+        /// However the bytes arrive, the lines are those between CR LF.
+        #[test]
+        fn pieces_make_the_same_lines(
+            bytes in proptest::collection::vec(proptest::prop_oneof![
+                8 => proptest::strategy::Just(b"\r\n".to_vec()), 4 => proptest::strategy::Just(vec![b'\r']),
+                4 => proptest::strategy::Just(vec![b'\n']), 8 => proptest::strategy::Just(b".".to_vec()),
+                2 => (990usize..1010).prop_map(|length| vec![b'x'; length]),
+            ], 0..40),
+            sizes in proptest::collection::vec(1usize..700, 0..80),
+        ) {
+            use proptest::prelude::*;
+            let bytes = bytes.concat();
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let found = runtime.block_on(async {
+                let mut reader = LineReader::new(Pieces(bytes.clone(), sizes));
+                let mut lines = Vec::new();
+                while let Some(line) = reader.next().await.unwrap() {
+                    lines.push(line);
+                }
+                lines
+            });
+            let text = String::from_utf8(bytes).unwrap();
+            let mut parts: Vec<&str> = text.split("\r\n").collect();
+            parts.pop();
+            let expected: Vec<Line> = parts.into_iter().map(|part| match part {
+                long if long.len() + 2 > MAX_LINE_BYTES => Line::TooLong,
+                bare if bare.contains(['\r', '\n']) => Line::Bare,
+                text => Line::Text(text.into()),
+            }).collect();
+            prop_assert_eq!(found, expected);
         }
     }
 }

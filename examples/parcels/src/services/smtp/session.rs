@@ -363,4 +363,23 @@ mod tests {
         let nonsense: Vec<_> = (0..30).map(|_| session.feed(Line::Text(b"BLAH".to_vec()))).collect();
         assert_eq!(nonsense.last(), Some(&Action::Quit));
     }
+
+    proptest::proptest! {
+        /// Whatever a client says, the server has one answer a line, each with a code, and stays within its bounds.
+        #[test]
+        fn nothing_said_is_too_odd(lines in proptest::collection::vec(
+            "(EHLO |HELO |MAIL FROM:|RCPT TO:|DATA|RSET|NOOP|QUIT|\\.|)[<>@:a-c .=é]{0,12}", 0..60,
+        )) {
+            let mut session = Session::default();
+            for line in lines {
+                let in_data = session.data.is_some();
+                let action = session.feed(Line::Text(line.into_bytes()));
+                if let Action::Reply(reply) = &action {
+                    proptest::prop_assert!(reply.ends_with("\r\n"));
+                    proptest::prop_assert!(reply.as_bytes().iter().take(3).all(u8::is_ascii_digit));
+                }
+                proptest::prop_assert_eq!(action == Action::None, in_data && session.data.is_some());
+            }
+        }
+    }
 }
