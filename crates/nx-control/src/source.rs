@@ -1,0 +1,3 @@
+//! Sources: what brings events in from outside.
+
+pub(crate) mod table;
