@@ -42,7 +42,7 @@ impl Why {
             Self::Call | Self::Standalone => &["approve", "deny"],
             Self::Changed => &["reuse", "run", "complete", "fail"],
             Self::InDoubt => &["complete", "not_done", "fail"],
-            Self::NewOnce => &["run", "reuse", "fail"],
+            Self::NewOnce => &["run", "reuse", "complete", "fail"],
         }
     }
 }

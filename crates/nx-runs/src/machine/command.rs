@@ -51,6 +51,8 @@ pub struct Limits {
     pub cancel_grace_ms: u64,
     /// How much longer than `timeout_ms` the server waits for a worker to report. Default: 10 s.
     pub timeout_slack_ms: u64,
+    /// Most times that a step is executed again because its worker was lost. Default: 20.
+    pub lost_attempts: u32,
     /// Most attempts of an undo. Default: 10.
     pub undo_attempts: u32,
     /// Who is asked about changed, new and doubtful steps that name nobody. Default: `operator`.
@@ -69,6 +71,7 @@ impl Default for Limits {
             ask_grace_ms: 1000,
             cancel_grace_ms: 30_000,
             timeout_slack_ms: 10_000,
+            lost_attempts: 20,
             undo_attempts: 10,
             operator: "operator".to_owned(),
         }
@@ -265,7 +268,7 @@ pub enum Purpose {
 pub enum Datum {
     /// At hand.
     Inline(Json),
-    /// The arguments (of the step's identity) in the event of this version.
+    /// The arguments ([`RunEvent::args`]) in the event of this version.
     ArgsAt(u64),
     /// The outcome ([`RunEvent::outcome`]) recorded by the event of this version.
     ValueAt(u64),
@@ -545,13 +548,6 @@ pub enum Obligation {
         inc: u32,
         /// The worker.
         worker: String,
-    },
-    /// The run's undos go on: want a worker for this one.
-    Want {
-        /// Which.
-        slot: Slot,
-        /// Who can do it.
-        target: Target,
     },
 }
 

@@ -63,6 +63,11 @@ fn unbase64url(text: &str) -> Option<[u8; 32]> {
     Some(out)
 }
 
+/// The first letters of a digest, for people.
+pub(super) fn short(digest: &Digest) -> String {
+    digest.to_string().chars().take(8).collect()
+}
+
 pub(super) fn serialize<S: Serializer>(digest: &Digest, serializer: S) -> Result<S::Ok, S::Error> {
     let text = base64url(&digest.0);
     serializer.serialize_str(std::str::from_utf8(&text).unwrap_or_default())

@@ -339,7 +339,7 @@ pub struct StepCompleted {
     /// The value is that of this step instead: a person ruled so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<u64>,
-    /// The attempt that succeeded.
+    /// The attempt that succeeded; 0 for a signal that did not come in time.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub attempt: u32,
     /// In a fork: the step happened after the fork's point; its value serves simulation only.
@@ -734,6 +734,15 @@ impl RunEvent {
             }
             Self::StepResolved(StepResolved { how: How::Failed { error }, .. }) => Some(Recorded::Error(error.clone())),
             _ => None,
+        }
+    }
+
+    /// The arguments that the event holds: of the step, or as a person edited them.
+    pub fn args(&self) -> Option<&Json> {
+        match self {
+            Self::ApprovalDecided(body) => body.args.as_ref(),
+            Self::ApprovalRequested(body) => Some(&body.args),
+            _ => self.identity().map(|step| &step.args),
         }
     }
 

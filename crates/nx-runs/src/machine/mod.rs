@@ -11,6 +11,10 @@ mod command;
 pub mod digest;
 mod event;
 mod key;
+mod decide;
+mod durable;
+mod live;
+mod record;
 mod run;
 
 pub use approval::{Approval, Vote, Why};
@@ -20,4 +24,5 @@ pub use command::{
 };
 pub use event::*;
 pub use key::KeyMaker;
+pub use durable::Durable;
 pub use run::{Run, Status};

@@ -1,9 +1,18 @@
-//! The state of one run.
+//! A run: what is durable, what belongs to the present incarnation, and the questions that the engine asks of it.
 
-use neuraxis_sdk::frames::Grant;
+use std::sync::Arc;
+
+use neuraxis_sdk::frames::{Effect, Grant};
 use nx_types::{ApprovalId, RunId, Timestamp};
 
-use super::{Approval, Command, Context, Created, Decision, Obligation, RunEvent};
+use super::{
+    approval::Approval,
+    command::{Obligation, Start},
+    durable::{Durable, Phase},
+    event::{Created, Kind, RunEvent, Wait},
+    live::{Live, LiveTimer, Stage},
+    record::State,
+};
 use crate::Error;
 
 /// Where a run stands.
@@ -28,32 +37,25 @@ pub enum Status {
 /// One run.
 #[derive(Debug)]
 pub struct Run {
-    id: RunId,
-    version: u64,
+    pub(super) id: RunId,
+    pub(super) durable: Durable,
+    pub(super) live: Live,
 }
 
 impl Run {
-    /// The event that creates a run: hand it to [`Run::load`], and record it.
-    pub fn created(created: Created) -> RunEvent {
-        RunEvent::Created(Box::new(created))
-    }
-
-    /// An empty run that takes in its events with [`Run::apply`], the first being `run.created`.
+    /// A run without events; the first that it takes in is `run.created`.
     pub fn new(id: RunId) -> Self {
-        Self { id, version: 0 }
+        Self { id, durable: Durable::default(), live: Live::default() }
     }
 
-    /// Takes in the next recorded event.
+    /// Takes in the next recorded event, when the run is created or loaded.
     pub fn apply(&mut self, event: &RunEvent) -> Result<(), Error> {
-        let _ = event;
-        self.version += 1;
-        Ok(())
+        self.durable.apply(event)
     }
 
-    /// Decides on a command. The run has taken in the events: if they do not become durable, drop it and load it anew.
-    pub fn decide(&mut self, command: Command, context: &Context<'_>) -> Result<Decision, Error> {
-        let _ = (command, context);
-        Ok(Decision::default())
+    /// What the run's events alone decide: equal for the live run and one that was loaded from its events.
+    pub fn durable(&self) -> &Durable {
+        &self.durable
     }
 
     /// The run's id.
@@ -61,56 +63,172 @@ impl Run {
         self.id
     }
 
-    /// How many events it has.
+    /// How many events it has: the version of its subject in the log.
     pub fn version(&self) -> u64 {
-        self.version
+        self.durable.version
+    }
+
+    /// How it was created.
+    pub fn head(&self) -> Option<&Arc<Created>> {
+        self.durable.head.as_ref()
+    }
+
+    /// How many steps it has in all.
+    pub fn steps(&self) -> u64 {
+        self.durable.records.next() - 1
     }
 
     /// Where it stands.
     pub fn status(&self) -> Status {
-        Status::Queued
+        match self.durable.phase {
+            Phase::Completed => Status::Completed,
+            Phase::Failed => Status::Failed,
+            Phase::Cancelled => Status::Cancelled,
+            Phase::Compensating(_) => Status::Compensating,
+            Phase::Stopping(_) => Status::Running,
+            Phase::Open if self.durable.parked => Status::Waiting,
+            Phase::Open if self.durable.worker.is_none() => Status::Queued,
+            Phase::Open => {
+                let waits = |stage| matches!(stage, Stage::Waiting | Stage::Grace | Stage::Wanted | Stage::ProbeWanted);
+                let waiting = !self.live.calls.is_empty() && self.live.calls.values().all(|call| waits(call.stage));
+                if waiting { Status::Waiting } else { Status::Running }
+            }
+        }
+    }
+
+    /// Whether the run is over; a failed one can be retried.
+    pub fn is_over(&self) -> bool {
+        self.durable.is_over()
+    }
+
+    /// What steps wait for, by ordinal, with scope and name.
+    pub fn waits(&self) -> impl Iterator<Item = (u64, String, &Wait)> {
+        let records = &self.durable.records;
+        self.durable.open.iter().filter_map(|(&n, open)| Some((n, records.label(n), open.wait.as_ref()?)))
+    }
+
+    /// Steps in doubt.
+    pub fn in_doubt(&self) -> impl Iterator<Item = u64> {
+        let in_doubt = |n: &u64| self.durable.records.get(*n).is_some_and(|record| record.state == State::InDoubt);
+        self.durable.open.keys().copied().filter(in_doubt)
+    }
+
+    /// A step's scope and name, for people.
+    pub fn label(&self, n: u64) -> String {
+        self.durable.records.label(n)
     }
 
     /// The present or last incarnation, 0 before the first.
     pub fn incarnation(&self) -> u32 {
-        0
+        self.durable.inc
     }
 
-    /// The worker that the present incarnation is with.
-    pub fn worker(&self) -> Option<&str> {
-        None
+    /// The worker that the present incarnation is with, and the version of its code.
+    pub fn worker(&self) -> Option<(&str, Option<&str>)> {
+        self.durable.worker.as_ref().map(|(worker, version)| (worker.as_str(), version.as_deref()))
     }
 
-    /// Whether an incarnation shall begin: hand in [`Command::Start`] when a worker has room.
+    /// Whether an incarnation shall begin: hand in [`super::Command::Start`] when a worker has room.
     pub fn wants_worker(&self) -> bool {
-        false
+        self.durable.phase == Phase::Open
+            && self.durable.head.is_some()
+            && self.durable.worker.is_none()
+            && !self.durable.parked
     }
 
     /// Whether every call of the incarnation waits for something that does not need the worker (time, a signal, a
-    /// person, a child): since when nothing but waiting happens, and until when at least as far as is known.
+    /// person, a child), and when the first of these is over, as far as that is known.
     pub fn parkable(&self) -> Option<Option<Timestamp>> {
-        None
+        let idle = |n: u64| {
+            self.durable.open.get(&n).is_some_and(|open| {
+                open.wait.is_some()
+                    || (open.ask.is_some() && self.durable.records.get(n).is_some_and(|r| r.state == State::InDoubt))
+            })
+        };
+        let parkable = self.durable.phase == Phase::Open
+            && self.durable.worker.is_some()
+            && !self.live.calls.is_empty()
+            && self.live.carry.is_none()
+            && self.live.calls.values().all(|call| call.stage == Stage::Waiting && call.n.is_some_and(idle));
+        parkable.then(|| self.durable.timers.first().map(|(at, _)| *at))
     }
 
-    /// When [`Command::Tick`] is to be handed in next. May change with every decision.
+    /// When [`super::Command::Tick`] is to be handed in next. May change with every decision. In the past for a run
+    /// that was loaded in the midst of its compensation.
     pub fn due(&self) -> Option<Timestamp> {
-        None
+        if matches!(self.durable.phase, Phase::Compensating(_)) && !self.live.driven {
+            return Some(Timestamp::from_micros(0));
+        }
+        let durable = self.durable.timers.first().map(|(at, _)| *at);
+        let live = self.live.timers.first().map(|(at, _)| *at);
+        match (durable, live) {
+            (Some(durable), Some(live)) => Some(durable.min(live)),
+            (durable, live) => durable.or(live),
+        }
     }
 
     /// What the engine must look after once the run was loaded.
     pub fn obligations(&self) -> Vec<Obligation> {
-        Vec::new()
+        let mut all = Vec::new();
+        if self.is_over() {
+            return all;
+        }
+        if let Some((worker, _)) = &self.durable.worker {
+            all.push(Obligation::Incarnation { inc: self.durable.inc, worker: worker.clone() });
+        }
+        for (n, open, effect) in self.durable.started() {
+            let grant = Grant { step: n, attempt: open.attempt };
+            all.push(Obligation::Outstanding { grant, dispatched: self.durable.dispatched(n), effect });
+        }
+        all.extend(self.durable.children().map(|(step, run)| Obligation::Child { step, run }));
+        all
+    }
+
+    /// Questions that wait for their answers.
+    pub fn approvals(&self) -> impl Iterator<Item = &Approval> {
+        self.durable.approvals.values()
     }
 
     /// A question that waits for its answer.
     pub fn approval(&self, id: ApprovalId) -> Option<&Approval> {
-        let _ = id;
-        None
+        self.durable.approvals.get(&id)
     }
 
-    /// Whether this grant is of use to the run: it has not reported yet.
+    /// Whether this grant is outstanding: it was given for an effect, and has not reported.
     pub fn expects(&self, grant: Grant) -> bool {
-        let _ = grant;
-        false
+        let state = self.durable.records.get(grant.step).map(|record| record.state);
+        matches!(state, Some(State::Started | State::InDoubt))
+            && self.durable.open.get(&grant.step).is_some_and(|open| open.attempt == grant.attempt)
+    }
+
+    /// Records that the code has not asked for in the present incarnation.
+    pub fn unused(&self) -> u64 {
+        u64::from(self.live.unused)
+    }
+
+    /// What `start` says to the present incarnation.
+    pub(super) fn start(&self) -> Result<Start, Error> {
+        let head = self.durable.head()?;
+        let recorded = self.durable.records.iter().filter(|(_, r)| r.state.counts() && r.kind() != Kind::Undo).count();
+        Ok(Start {
+            inc: self.durable.inc,
+            agent: head.agent.clone(),
+            input: head.input.clone(),
+            state: self.durable.state.clone(),
+            key: head.key.clone(),
+            deadline: head.deadline,
+            recorded: recorded as u64,
+            live: self.live.is_live(),
+        })
+    }
+
+    /// Sets a timer of this process.
+    pub(super) fn wake(&mut self, at: Timestamp, timer: LiveTimer) {
+        self.live.timers.insert((at, timer));
+    }
+
+    /// The effect of a recorded step.
+    pub(super) fn effect(&self, n: u64) -> Effect {
+        self.durable.records.get(n).map_or(Effect::Code, |record| record.effect())
     }
 }
