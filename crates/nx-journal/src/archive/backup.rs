@@ -41,8 +41,8 @@ pub struct Manifest {
     pub time: Timestamp,
     /// The newest signed checkpoint.
     pub checkpoint: Option<String>,
-    /// The public key that signed it, as `name+id+base64`.
-    pub key: Option<String>,
+    /// The public key that signs for the log, as `name+id+base64`.
+    pub key: String,
     /// Number of blobs.
     pub blobs: u64,
 }
@@ -60,7 +60,7 @@ pub struct BackupReport {
 
 /// Copies an open log into an empty or new folder. Writers go on; the copy is of one instant. `key` is the log's
 /// public checkpoint key. Blocks.
-pub fn backup(journal: &Journal, to: &Path, key: Option<&Verifier>) -> Result<BackupReport, Error> {
+pub fn backup(journal: &Journal, to: &Path, key: &Verifier) -> Result<BackupReport, Error> {
     let options = journal.options();
     if fs::read_dir(to).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(Error::Archive { detail: format!("`{}` is not empty; choose a new folder", to.display()) });
@@ -96,8 +96,8 @@ pub fn backup(journal: &Journal, to: &Path, key: Option<&Verifier>) -> Result<Ba
     if let Some(note) = &checkpoint {
         Checkpoint::parse(note.as_bytes())?;
     }
-    let key = key.map(ToString::to_string);
-    let manifest = Manifest { format: FORMAT, origin, size, root, time: journal.env().now(), checkpoint, key, blobs };
+    let (time, key) = (journal.env().now(), key.to_string());
+    let manifest = Manifest { format: FORMAT, origin, size, root, time, checkpoint, key, blobs };
     drop((copy, target));
     let text = serde_json::to_vec_pretty(&manifest).map_err(|error| Error::Archive { detail: error.to_string() })?;
     write(to, MANIFEST, &text)?;

@@ -189,7 +189,7 @@ impl CloudEvent {
         })
     }
 
-    /// The event as one to be recorded. Its subject is `import/…` of its source and id if it names none; its id is
+    /// The event as one to be recorded. What a log alone may record gets the type `imported.…`. Its subject is `import/…` of its source and id if it names none; its id is
     /// kept if it is a UUID of version 7.
     pub fn into_event(self, namespace: Namespace) -> Result<NewEvent, Error> {
         let name = crate::tlog::sha256([self.source.as_str(), self.id.as_str()].join("\0").as_bytes()).to_string();
@@ -197,13 +197,19 @@ impl CloudEvent {
             Some(subject) => subject,
             None => Subject::new(&format!("import/{name}")).map_err(|error| Error::invalid(error.to_string()))?,
         };
+        let kind = match crate::commit::is_reserved(&self.kind) {
+            true => {
+                EventType::new(&format!("imported.{}", self.kind)).map_err(|error| Error::invalid(error.to_string()))?
+            }
+            false => self.kind,
+        };
         let id = self.id.parse::<EventId>().ok().filter(|id| id.to_string() == self.id);
         Ok(NewEvent {
             schema: self.schema,
             occurred: self.time,
             trace: self.trace,
             id: id.filter(|id| matches!(id.as_bytes(), [_, _, _, _, _, _, 0x70..=0x7f, ..])),
-            ..NewEvent::new(namespace, self.kind, subject, self.data)
+            ..NewEvent::new(namespace, kind, subject, self.data)
         })
     }
 }

@@ -104,17 +104,16 @@ fn check(core: &Core<SqliteBackend>, manifest: &Manifest) -> Result<(), Error> {
     if core.origin() != manifest.origin || core.tree() != (manifest.size, manifest.root) {
         return Err(wrong("its database is not the one that its manifest describes".to_owned()));
     }
-    let key: Option<Verifier> = match &manifest.key {
-        Some(text) => Some(text.parse().map_err(|error| wrong(format!("{error}")))?),
-        None => None,
-    };
+    let key: Verifier = manifest.key.parse().map_err(|error| wrong(format!("{error}")))?;
     let outside = match &manifest.checkpoint {
-        Some(note) => vec![outside_checkpoint(note.as_bytes(), key.as_ref())?],
+        Some(note) => vec![outside_checkpoint(note.as_bytes(), Some(&key))?],
         None => Vec::new(),
     };
     let blobs = core.backend().blobs();
     let reader = core.reader();
-    let basis = Basis { key: None, keyring: Some(reader.keyring()), blobs: Some(&*blobs), outside, max_held: None };
+    let former = former_keys(&reader)?;
+    let keyring = Some(&**reader.keyring());
+    let basis = Basis { key: Some(&key), former, keyring, blobs: Some(&*blobs), outside, max_held: None };
     let report = verify_rows(core.backend().rows(), &basis)?;
     match report.findings.as_slice() {
         [] => Ok(()),

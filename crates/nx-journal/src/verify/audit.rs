@@ -45,13 +45,16 @@ impl Audit {
     /// Verifies records, sealed data, tree, tiles, checkpoints, subjects, state rows, index entries and keys, and what
     /// was kept elsewhere. What is wrong is in the report; an error means that it could not be looked at.
     pub fn verify(&self, options: &VerifyOptions) -> Result<Report, Error> {
+        // a damaged log may not be able to tell; then former checkpoints are findings, too
+        let former = archive::former_keys(&self.reader).unwrap_or_default();
         let mut outside = Vec::with_capacity(options.checkpoints.len());
         for note in &options.checkpoints {
-            outside.push(self.outside(note)?);
+            outside.push(self.outside(note, &former)?);
         }
         let blobs = self.reader.sealed_blobs().clone();
         let basis = Basis {
             key: self.key.as_ref(),
+            former,
             keyring: Some(self.reader.keyring()),
             blobs: options.blobs.then_some(&*blobs),
             outside,
@@ -61,18 +64,16 @@ impl Audit {
     }
 
     /// A checkpoint kept elsewhere: of this log, or of a former one that it was restored from.
-    fn outside(&self, note: &[u8]) -> Result<Checkpoint, Error> {
+    fn outside(&self, note: &[u8], former: &[Verifier]) -> Result<Checkpoint, Error> {
         let (checkpoint, signed) = Checkpoint::parse(note)?;
         let Some(key) = &self.key else { return Ok(checkpoint) };
         if checkpoint.origin == key.name() {
             signed.verify(key).map_err(|error| Error::Checkpoint { detail: error.to_string() })?;
             return Ok(checkpoint);
         }
-        for former in archive::former_keys(&self.reader)? {
-            if former.name() == checkpoint.origin {
-                signed.verify(&former).map_err(|error| Error::Checkpoint { detail: error.to_string() })?;
-                return Ok(checkpoint);
-            }
+        if let Some(key) = former.iter().find(|former| former.name() == checkpoint.origin) {
+            signed.verify(key).map_err(|error| Error::Checkpoint { detail: error.to_string() })?;
+            return Ok(checkpoint);
         }
         let origin = checkpoint.origin;
         Err(Error::Checkpoint { detail: format!("it is of `{origin}`, not of this log, `{}`", key.name()) })

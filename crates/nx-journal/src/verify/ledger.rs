@@ -3,10 +3,14 @@
 
 use std::collections::{HashMap, HashSet};
 
-use nx_types::{Digest, Header, Seq, StateDigest};
+use nx_types::{Digest, EventType, Header, Seq, StateDigest};
 
 use super::report::{Place, Report};
-use crate::tlog::sha256;
+use crate::{
+    Error,
+    backend::{Lookup, Rows},
+    tlog::sha256,
+};
 
 /// Most subjects and rows held at once, together; with more, the log is read again for the rest.
 pub(crate) const MAX_HELD: usize = 4_000_000;
@@ -39,8 +43,10 @@ pub(crate) struct Expected {
     pub(crate) digest: Digest,
     pub(crate) key: u64,
     pub(crate) seq: u64,
-    /// Whether the row was found, and the sum of its sealed index entries less those in the index.
+    /// Whether the row was found.
     pub(crate) found: bool,
+    /// Whether it was unsealed; then `entries` is the sum of its sealed index entries, less those in the index.
+    pub(crate) opened: bool,
     pub(crate) entries: u64,
 }
 
@@ -50,7 +56,10 @@ pub(crate) struct Ledger {
     /// Slices that did not fit and are still to be replayed.
     pub(crate) left: Vec<Slice>,
     max: usize,
-    subjects: HashMap<[u8; 16], u64>,
+    /// Version and first event.
+    subjects: HashMap<[u8; 16], (u64, u64)>,
+    /// First event.
+    kinds: HashMap<EventType, u64>,
     pub(crate) states: HashMap<[u8; 16], Expected>,
     /// Events whose record is damaged or missing: what they said is unknown.
     pub(crate) damaged: HashSet<u64>,
@@ -63,6 +72,7 @@ impl Ledger {
             left: Vec::new(),
             max: max.max(1),
             subjects: HashMap::new(),
+            kinds: HashMap::new(),
             states: HashMap::new(),
             damaged: HashSet::new(),
         }
@@ -73,14 +83,20 @@ impl Ledger {
     }
 
     /// Takes a header in.
-    pub(crate) fn apply(&mut self, header: &Header, report: &mut Report) {
-        self.version(header, report);
+    pub(crate) fn apply(&mut self, header: &Header, report: &mut Report) -> Option<u64> {
+        let first = self.version(header, report);
         for StateDigest { slot, key, digest } in &header.state {
             if self.slice.holds(slot) {
                 match digest {
                     Some(digest) => {
-                        let expected =
-                            Expected { digest: *digest, key: key.0, seq: header.seq.0, found: false, entries: 0 };
+                        let expected = Expected {
+                            digest: *digest,
+                            key: key.0,
+                            seq: header.seq.0,
+                            found: false,
+                            opened: false,
+                            entries: 0,
+                        };
                         self.states.insert(*slot, expected);
                     }
                     None => drop(self.states.remove(slot)),
@@ -94,14 +110,55 @@ impl Ledger {
             self.subjects.retain(|id, _| keep.holds(id));
             self.states.retain(|id, _| keep.holds(id));
         }
+        first
     }
 
-    fn version(&mut self, header: &Header, report: &mut Report) {
+    /// Compares by what the engine finds an event with its header. `first` is the first event of its subject.
+    pub(crate) fn check_lookup(
+        &mut self,
+        rows: &dyn Rows,
+        header: &Header,
+        lookup: Lookup,
+        first: Option<u64>,
+        report: &mut Report,
+    ) -> Result<(), Error> {
+        let seq = header.seq.0;
+        let place = || Place::Event(header.seq);
+        if lookup.version != header.version {
+            report.find(place(), format!("it is found as version {}, but is {}", lookup.version, header.version));
+        }
+        if lookup.by_key.is_some_and(|key| key != header.key) {
+            report.find(place(), "it is found by another data key than its own");
+        }
+        let damaged = !self.damaged.is_empty();
+        if let Some(first) = first {
+            // with damaged events about, the first of a subject may be among them
+            if lookup.subject != first && !(damaged && header.version > 1 && first == seq) {
+                report.find(
+                    place(),
+                    format!("it is found among the events of another subject than `{}`", header.subject),
+                );
+            } else if header.version == 1 && rows.subject_first(&header.namespace, &header.subject)? != Some(seq) {
+                report.find(place(), format!("it is not found as the first event of `{}`", header.subject));
+            }
+        }
+        let fresh = !self.kinds.contains_key(&header.kind);
+        let first = *self.kinds.entry(header.kind.clone()).or_insert(lookup.kind);
+        if lookup.kind != first || first > seq {
+            report.find(place(), format!("it is found among the events of another type than `{}`", header.kind));
+        } else if fresh && rows.type_first(&header.kind)? != Some(first) {
+            report.find(place(), format!("it is not found as an event of type `{}`", header.kind));
+        }
+        Ok(())
+    }
+
+    /// Gives the first event of the header's subject, if the slice holds it.
+    fn version(&mut self, header: &Header, report: &mut Report) -> Option<u64> {
         let id = half(sha256([header.namespace.as_str(), header.subject.as_str()].join("\0").as_bytes()));
         if !self.slice.holds(&id) {
-            return;
+            return None;
         }
-        let version = self.subjects.entry(id).or_insert(0);
+        let (version, first) = self.subjects.entry(id).or_insert((0, header.seq.0));
         let expected = *version + 1;
         *version = header.version;
         // a gap that damaged events explain is theirs, not this event's
@@ -112,6 +169,7 @@ impl Ledger {
                 format!("it is version {} of `{}`, after version {}", header.version, header.subject, expected - 1),
             );
         }
+        Some(*first)
     }
 
     /// Tells of rows that must be there and are not.

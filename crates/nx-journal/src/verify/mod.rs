@@ -24,7 +24,7 @@ use crate::{
     Error,
     backend::Blobs,
     seal::Keyring,
-    tlog::{Checkpoint, CheckpointError, Note, Verifier},
+    tlog::{Checkpoint, Note, Verifier},
 };
 use tree::{Anchor, Voucher};
 
@@ -33,6 +33,8 @@ use tree::{Anchor, Voucher};
 pub(crate) struct Basis<'a> {
     /// The log's public key: stored checkpoints must be signed by it.
     pub(crate) key: Option<&'a Verifier>,
+    /// The keys of the logs that it was restored from.
+    pub(crate) former: Vec<Verifier>,
     /// Unseals rows, where the master key is at hand.
     pub(crate) keyring: Option<&'a Keyring>,
     /// The content of blobs, if it is to be looked at.
@@ -52,12 +54,12 @@ pub fn outside_checkpoint(note: &[u8], key: Option<&Verifier>) -> Result<Checkpo
 }
 
 /// A stored checkpoint as something to go by; the text says what is wrong with it.
-fn stored_anchor(size: u64, note: &[u8], key: Option<&Verifier>) -> Result<Anchor, String> {
-    let opened: Result<Checkpoint, CheckpointError> = match key {
-        Some(key) => Checkpoint::open(note, key),
-        None => Checkpoint::parse(note).map(|(checkpoint, _note)| checkpoint),
-    };
-    let checkpoint = opened.map_err(|error| error.to_string())?;
+fn stored_anchor(size: u64, note: &[u8], basis: &Basis<'_>) -> Result<Anchor, String> {
+    let (checkpoint, signed) = Checkpoint::parse(note).map_err(|error| error.to_string())?;
+    if let Some(key) = basis.key {
+        let former = basis.former.iter().find(|former| former.name() == checkpoint.origin);
+        signed.verify(former.unwrap_or(key)).map_err(|error| error.to_string())?;
+    }
     if checkpoint.size != size {
         return Err(format!("it is stored as one of size {size} and says {}", checkpoint.size));
     }

@@ -72,7 +72,7 @@ fn header(seq: u64, leaf: &Leaf, ledger: &mut Ledger, report: &mut Report) {
             }
             report.origin = Some(header.origin);
             // subjects that do not fit in memory are left out: the tree proves the headers themselves
-            ledger.apply(&header, report);
+            let _first = ledger.apply(&header, report);
             ledger.states.clear();
         }
         Err(error) => report.find(Place::Event(Seq(seq)), error.to_string()),

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     Error,
-    backend::{EventRow, Rows, Sealed},
+    backend::{EventRow, Lookup, Rows, Sealed},
     core::meta,
     seal::event_aad,
     tlog::{TILE_WIDTH, leaf_hash, sha256, tile_width},
@@ -42,10 +42,7 @@ pub(crate) fn verify_rows(rows: &dyn Rows, basis: &Basis<'_>) -> Result<Report, 
         recorded: None,
         next: 0,
     };
-    rows.events(0, &mut |row| {
-        walk.row(row, &mut report)?;
-        Ok(ControlFlow::Continue(()))
-    })?;
+    walk.all(&mut report)?;
     let Walk { tree, mut ledger, origin, next, erasures, .. } = walk.end(&mut report)?;
     let edge = tree.finish(&mut report)?;
     report.events = next;
@@ -79,7 +76,10 @@ fn replay(
         if !ledger.damaged.contains(&row.seq)
             && let Ok(header) = Header::decode(row.header)
         {
-            ledger.apply(&header, report);
+            let first = ledger.apply(&header, report);
+            if let (Some(lookup), Some(_)) = (row.lookup, first) {
+                ledger.check_lookup(rows, &header, lookup, first, report)?;
+            }
         }
         Ok(ControlFlow::Continue(()))
     })?;
@@ -90,7 +90,7 @@ fn replay(
 fn anchors(rows: &dyn Rows, basis: &Basis<'_>, report: &mut Report) -> Result<Vec<Anchor>, Error> {
     let mut anchors = Vec::new();
     rows.all_checkpoints(&mut |(size, note)| {
-        match stored_anchor(size, note, basis.key) {
+        match stored_anchor(size, note, basis) {
             Ok(anchor) => anchors.push(anchor),
             Err(detail) => report.find(Place::Checkpoint { size }, detail),
         }
@@ -134,7 +134,14 @@ fn check_tiles(rows: &dyn Rows, size: u64, report: &mut Report) -> Result<(), Er
 #[derive(Default)]
 struct Block {
     bytes: Vec<u8>,
-    rows: Vec<(u64, Range<usize>, bool)>,
+    rows: Vec<Held>,
+}
+
+struct Held {
+    seq: u64,
+    header: Range<usize>,
+    erased: bool,
+    lookup: Option<Lookup>,
 }
 
 struct Walk<'a> {
@@ -152,13 +159,45 @@ struct Walk<'a> {
     next: u64,
 }
 
-impl<'a> Walk<'a> {
+impl Walk<'_> {
+    /// Every record. One that the engine cannot read is a finding, and the walk goes on behind it.
+    fn all(&mut self, report: &mut Report) -> Result<(), Error> {
+        let rows = self.rows;
+        let head = rows.head()?;
+        loop {
+            let mut failed = None;
+            let read = rows.events(self.next, &mut |row| {
+                Ok(match self.row(row, report) {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(error) => {
+                        failed = Some(error);
+                        ControlFlow::Break(())
+                    }
+                })
+            });
+            match (failed, read) {
+                (Some(error), _) => return Err(error),
+                (None, Ok(())) => return Ok(()),
+                (None, Err(Error::Corrupt { detail, .. })) if self.next < head => {
+                    report.find(Place::Event(Seq(self.next)), format!("it cannot be read: {detail}"));
+                    self.missing(report)?;
+                }
+                (None, Err(error)) => return Err(error),
+            }
+        }
+    }
+
+    /// Passes over the next place.
+    fn missing(&mut self, report: &mut Report) -> Result<(), Error> {
+        let judged = self.tree.push(None, report)?;
+        self.ledger.damaged.insert(self.next);
+        self.next += 1;
+        self.judged(judged, report)
+    }
+
     fn row(&mut self, row: EventRow<'_>, report: &mut Report) -> Result<(), Error> {
         while self.next < row.seq {
-            let judged = self.tree.push(None, report)?;
-            self.next += 1;
-            self.ledger.damaged.insert(self.next - 1);
-            self.judged(judged, report)?;
+            self.missing(report)?;
         }
         self.next += 1;
         let (digest, erased) = match row.sealed {
@@ -168,7 +207,8 @@ impl<'a> Walk<'a> {
         report.erased += u64::from(erased);
         let start = self.block.bytes.len();
         self.block.bytes.extend_from_slice(row.header);
-        self.block.rows.push((row.seq, start..self.block.bytes.len(), erased));
+        let header = start..self.block.bytes.len();
+        self.block.rows.push(Held { seq: row.seq, header, erased, lookup: row.lookup });
         let judged = self.tree.push(Some(leaf_hash(row.header, &digest)), report)?;
         self.judged(judged, report)
     }
@@ -178,12 +218,12 @@ impl<'a> Walk<'a> {
         let Some(changed) = changed else { return Ok(()) };
         let mut block = std::mem::take(&mut self.block);
         self.ledger.damaged.extend(&changed);
-        for (seq, range, erased) in block.rows.drain(..) {
-            if changed.binary_search(&seq).is_err() {
-                let bytes = block.bytes.get(range).unwrap_or_default();
+        for held in block.rows.drain(..) {
+            if changed.binary_search(&held.seq).is_err() {
+                let bytes = block.bytes.get(held.header.clone()).unwrap_or_default();
                 match Header::decode(bytes) {
-                    Ok(header) => self.header(seq, &header, erased, report)?,
-                    Err(error) => report.find(Place::Event(Seq(seq)), error.to_string()),
+                    Ok(header) => self.header(&held, &header, report)?,
+                    Err(error) => report.find(Place::Event(Seq(held.seq)), error.to_string()),
                 }
             }
         }
@@ -192,7 +232,8 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn header(&mut self, seq: u64, header: &Header, erased: bool, report: &mut Report) -> Result<(), Error> {
+    fn header(&mut self, held: &Held, header: &Header, report: &mut Report) -> Result<(), Error> {
+        let (seq, erased) = (held.seq, held.erased);
         let place = || Place::Event(Seq(seq));
         if header.seq.0 != seq {
             report.find(place(), format!("its header says it is event {}", header.seq));
@@ -236,7 +277,13 @@ impl<'a> Walk<'a> {
                 report.find(Place::Blob(*id), format!("event {seq} names it, and it is missing"));
             }
         }
-        self.ledger.apply(header, report);
+        let first = self.ledger.apply(header, report);
+        if let Some(lookup) = held.lookup {
+            self.ledger.check_lookup(self.rows, header, lookup, first, report)?;
+            if self.keys.found_by_key(header) == Some(lookup.by_key.is_none()) {
+                report.find(place(), "it is not found by its data key as it must be: an erasure would miss it");
+            }
+        }
         Ok(())
     }
 

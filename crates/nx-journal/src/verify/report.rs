@@ -71,6 +71,8 @@ pub enum Place {
     },
     /// The log's own record of its size and root.
     Head,
+    /// Something that the storage engine cannot read.
+    Stored(String),
     /// A file of an export.
     File(String),
 }
@@ -91,6 +93,7 @@ impl fmt::Display for Place {
             Self::Blob(id) => write!(f, "blob {id}"),
             Self::Label { namespace, id } => write!(f, "label {id} of namespace {namespace}"),
             Self::Head => f.write_str("the log's head"),
+            Self::Stored(what) => f.write_str(what),
             Self::File(path) => write!(f, "file {path}"),
         }
     }

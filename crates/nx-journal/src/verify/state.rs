@@ -1,18 +1,21 @@
 //! Keys, state rows, index entries and blobs, against what the headers say of them.
 
-use std::{collections::HashSet, ops::ControlFlow};
+use std::{
+    collections::{HashMap, HashSet},
+    ops::ControlFlow,
+};
 
-use nx_types::{Digest, KeyId};
+use nx_types::{Digest, Header, KeyId};
 
 use super::{
     Basis,
-    ledger::Ledger,
+    ledger::{Ledger, MAX_HELD, half},
     report::{Place, Report},
 };
 use crate::{
     Error, IndexEntry,
     backend::{Rows, StateRecord},
-    core::slot,
+    core::{meta, slot},
     reader::open_record,
     tlog::sha256,
 };
@@ -23,25 +26,50 @@ pub(super) struct Keys {
     /// One past the greatest key.
     end: u64,
     missing: HashSet<u64>,
+    /// Hashes of namespace and data subject, where a keyring tells them.
+    names: HashMap<u64, [u8; 16]>,
 }
 
 impl Keys {
     pub(super) fn read(rows: &dyn Rows, basis: &Basis<'_>, report: &mut Report) -> Result<Self, Error> {
-        let mut keys = Self { erased: HashSet::new(), end: 0, missing: HashSet::new() };
+        let mut keys = Self { erased: HashSet::new(), end: 0, missing: HashSet::new(), names: HashMap::new() };
+        let max = basis.max_held.unwrap_or(MAX_HELD);
         rows.keys(None, &mut |row| {
             keys.missing.extend(keys.end..row.id.0);
             keys.end = row.id.0 + 1;
             match (&row.wrapped, basis.keyring) {
                 (None, _) => drop(keys.erased.insert(row.id.0)),
-                (Some(_), Some(keyring)) => {
-                    if keyring.data_subject(&row).is_err() {
-                        report.find(Place::Key(row.id), "it cannot be unwrapped: its row was changed");
+                (Some(_), Some(keyring)) => match keyring.data_subject(&row) {
+                    Ok(Some(name)) => {
+                        let found = rows.key_of(&keyring.lookup(&row.namespace, &name))?;
+                        if found.is_none_or(|found| found.id != row.id) {
+                            report.find(Place::Key(row.id), "it is not found by the data subject that it seals for");
+                        }
+                        if keys.names.len() < max {
+                            keys.names.insert(row.id.0, owner(row.namespace.as_str(), &name));
+                        }
                     }
-                }
+                    Ok(None) => {}
+                    Err(_) => report.find(Place::Key(row.id), "it cannot be unwrapped: its row was changed"),
+                },
                 (Some(_), None) => {}
             }
             Ok(ControlFlow::Continue(()))
         })?;
+        let next = match rows.meta(meta::NEXT_KEY)? {
+            Some(bytes) => bytes.try_into().map(u64::from_le_bytes).ok(),
+            None => Some(1),
+        };
+        if let Some(next) = next {
+            keys.missing.extend(keys.end..next);
+            keys.missing.remove(&0);
+            let mut missing: Vec<u64> = keys.missing.iter().copied().collect();
+            missing.sort_unstable();
+            missing.into_iter().for_each(|id| report.find(Place::Key(KeyId(id)), "it is missing"));
+        }
+        if next.is_none_or(|next| next < keys.end) {
+            report.find(Place::Stored("the number of the next data key".to_owned()), "it has been given already");
+        }
         Ok(keys)
     }
 
@@ -57,6 +85,13 @@ impl Keys {
         id.0 < self.end && !self.missing.contains(&id.0)
     }
 
+    /// Whether an event must be found by its data key, since its data subject is not its subject; `None` if nothing
+    /// tells.
+    pub(super) fn found_by_key(&self, header: &Header) -> Option<bool> {
+        let owner_hash = self.names.get(&header.key.0)?;
+        Some(*owner_hash != owner(header.namespace.as_str(), header.subject.as_str()))
+    }
+
     /// Every key that is gone must have an event that says so, and the other way round.
     pub(super) fn check_erasures(&self, recorded: &HashSet<u64>, report: &mut Report) {
         let mut odd: Vec<(u64, &str)> = Vec::new();
@@ -69,6 +104,10 @@ impl Keys {
     }
 }
 
+fn owner(namespace: &str, name: &str) -> [u8; 16] {
+    half(sha256([namespace, name].join("\0").as_bytes()))
+}
+
 /// Compares the stored state rows and their index entries with the ledger's.
 pub(super) fn check(
     rows: &dyn Rows,
@@ -77,15 +116,19 @@ pub(super) fn check(
     ledger: &mut Ledger,
     report: &mut Report,
 ) -> Result<(), Error> {
-    rows.all_states(&mut |record| {
+    let read = rows.all_states(&mut |record| {
         let id = slot(&record.namespace, &record.kind, &record.key);
         if ledger.holds(&id) {
             report.state_rows += 1;
             check_row(rows, basis, ledger, &id, &record, report);
         }
         Ok(ControlFlow::Continue(()))
-    })?;
-    ledger.tell_lost(&keys.erased, report);
+    });
+    match read {
+        Ok(()) => ledger.tell_lost(&keys.erased, report),
+        Err(Error::Corrupt { what, detail }) => report.find(Place::Stored(what), detail),
+        Err(error) => return Err(error),
+    }
     if basis.keyring.is_some() {
         check_index(rows, ledger, report)?;
     }
@@ -121,6 +164,7 @@ fn check_row(
     } else if let Some(keyring) = basis.keyring {
         match open_record(keyring, rows, record) {
             Ok(Some((entries, _))) => {
+                expected.opened = true;
                 expected.entries = entries.iter().map(entry_hash).fold(0, u64::wrapping_add);
             }
             Ok(None) => {}
@@ -131,7 +175,7 @@ fn check_row(
 
 /// Takes the stored index entries off the sealed ones: nothing must be left.
 fn check_index(rows: &dyn Rows, ledger: &mut Ledger, report: &mut Report) -> Result<(), Error> {
-    rows.all_index(&mut |row| {
+    let read = rows.all_index(&mut |row| {
         let id = slot(&row.namespace, &row.kind, &row.key);
         if ledger.holds(&id) {
             match ledger.states.get_mut(&id) {
@@ -146,13 +190,22 @@ fn check_index(rows: &dyn Rows, ledger: &mut Ledger, report: &mut Report) -> Res
             }
         }
         Ok(ControlFlow::Continue(()))
-    })?;
-    if ledger.states.values().all(|row| row.entries == 0 || !row.found) {
+    });
+    if let Err(error) = read {
+        return match error {
+            Error::Corrupt { what, detail } => {
+                report.find(Place::Stored(what), detail);
+                Ok(())
+            }
+            error => Err(error),
+        };
+    }
+    if ledger.states.values().all(|row| row.entries == 0 || !row.opened) {
         return Ok(());
     }
     rows.all_states(&mut |record| {
         let id = slot(&record.namespace, &record.kind, &record.key);
-        if ledger.states.get(&id).is_some_and(|row| row.found && row.entries != 0) {
+        if ledger.states.get(&id).is_some_and(|row| row.opened && row.entries != 0) {
             let StateRecord { namespace, kind, key, .. } = record;
             report.find(Place::State { namespace, kind, key }, "its index entries are not the ones that it seals");
         }

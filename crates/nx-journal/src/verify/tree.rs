@@ -4,6 +4,8 @@
 //! Where a record and its tile disagree, both readings are followed until the next vouched root decides which of them
 //! was changed.
 
+use std::cmp::Reverse;
+
 use nx_types::{Digest, Seq};
 
 use super::report::{Place, Report};
@@ -285,7 +287,7 @@ impl<'a> Tree<'a> {
         self.settle(&tail, None, report)?;
         let size = self.size();
         let past: Vec<Anchor> = self.anchors.drain(self.next_anchor..).collect();
-        if let Some(anchor) = past.iter().min_by_key(|anchor| (anchor.voucher, anchor.size)) {
+        if let Some(anchor) = past.iter().max_by_key(|anchor| (anchor.size, Reverse(anchor.voucher))) {
             let by = match anchor.voucher {
                 Voucher::Outside => "the given checkpoint",
                 Voucher::Signed => "a signed checkpoint",

@@ -1,0 +1,120 @@
+//! Erasure: proofs stay, content and keys go, from every byte on disk.
+
+use std::{fs, path::Path};
+
+use nx_journal::{Commit, Data, NewEvent, Put, tlog::Proof, verify::VerifyOptions};
+use nx_types::{EventType, Namespace, Seq, Subject};
+
+use crate::fixture::{Log, event, fill, secret};
+
+/// Every byte that stands on disk under a directory.
+fn every_file(dir: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(every_file(&path));
+        } else {
+            files.push((path.display().to_string(), fs::read(&path).unwrap()));
+        }
+    }
+    files
+}
+
+fn find(files: &[(String, Vec<u8>)], needle: &[u8]) -> Option<String> {
+    let found = files.iter().find(|(_, bytes)| bytes.windows(needle.len()).any(|window| window == needle));
+    found.map(|(name, _)| name.clone())
+}
+
+#[test]
+fn a_thousand_old_proofs_hold_and_nothing_of_the_content_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = Log::open(dir.path(), 41);
+    let namespace = Namespace::default();
+    fill(&mut log, 300);
+    // what will be erased: events, a state row with index entries, a blob
+    let person = "customer/erased".to_owned();
+    let blob = log.core.put_blob(&namespace, &person, secret(7_777).repeat(100).as_bytes()).unwrap();
+    let sealed_blob =
+        fs::read(dir.path().join("blobs").join(&blob.to_string()[..2]).join(&blob.to_string()[2..])).unwrap();
+    let mut erased_seqs = Vec::new();
+    while log.core.head() < Seq(1_100) {
+        let n = log.core.head().0;
+        let mut told = NewEvent {
+            data_subject: Some(person.clone()),
+            ..NewEvent::new(
+                namespace.clone(),
+                EventType::new("customer.told").unwrap(),
+                Subject::new("run/1").unwrap(),
+                secret(n).into_bytes(),
+            )
+        };
+        told.blobs = if n.is_multiple_of(50) { vec![blob] } else { Vec::new() };
+        let put = Put {
+            namespace: namespace.clone(),
+            kind: "customer".to_owned(),
+            key: "c-1".to_owned(),
+            data_subject: person.clone(),
+            bytes: secret(5_000 + n).into_bytes(),
+            index: vec![nx_journal::IndexEntry {
+                name: "mail".to_owned(),
+                value: b"jane.roe.4711@example.org".to_vec(),
+            }],
+        };
+        erased_seqs.push(log.core.head());
+        let mut commit = Commit::of([told, event("step.completed", "run/2", "kept")]);
+        commit.events.rotate_left(usize::from(n % 4 == 1));
+        commit.puts.push(put);
+        log.append(&[commit]);
+    }
+    log.sign();
+    let proofs: Vec<String> = (0..1_000).map(|seq| log.audit().prove(Seq(seq)).unwrap().encode()).collect();
+    let raw = rusqlite::Connection::open(dir.path().join("journal.db")).unwrap();
+    let key = log.core.reader().data_key(&namespace, &person).unwrap().unwrap();
+    let wrapped: Vec<u8> =
+        raw.query_row("SELECT wrapped FROM keys WHERE id = ?1", [key.0.cast_signed()], |row| row.get(0)).unwrap();
+    let ciphertexts: Vec<Vec<u8>> = {
+        let mut rows = raw.prepare("SELECT data FROM events WHERE by_key = ?1").unwrap();
+        rows.query_map([key.0.cast_signed()], |row| row.get(0)).unwrap().flatten().collect()
+    };
+    let sealed_row: Vec<u8> =
+        raw.query_row("SELECT sealed FROM state WHERE key = 'c-1'", [], |row| row.get(0)).unwrap();
+    drop(raw);
+    let before = every_file(dir.path());
+    assert!(find(&before, &wrapped).is_some() && find(&before, &sealed_row[..64]).is_some());
+    assert!(find(&before, b"jane.roe.4711@example.org").is_some() && ciphertexts.len() > 300);
+
+    let report = log.core.erase(&[(namespace.clone(), person.clone())], "asked for it", "dpo").unwrap();
+    assert_eq!((report.keys.as_slice(), report.rows, report.blobs), ([key].as_slice(), 1, 1));
+    assert_eq!(report.events as usize, ciphertexts.len());
+
+    let after = every_file(dir.path());
+    let mut needles: Vec<(String, Vec<u8>)> = vec![
+        ("the wrapped key".to_owned(), wrapped[12..].to_vec()),
+        ("the sealed row".to_owned(), sealed_row[12..76].to_vec()),
+        ("an index value".to_owned(), b"jane.roe.4711@example.org".to_vec()),
+        ("the data subject's name".to_owned(), person.clone().into_bytes()),
+        ("the blob".to_owned(), sealed_blob[100..164].to_vec()),
+    ];
+    needles.extend(ciphertexts.iter().map(|sealed| ("sealed data".to_owned(), sealed[12..].to_vec())));
+    for (what, needle) in &needles {
+        assert_eq!(find(&after, needle), None, "{what} is left");
+    }
+    for seq in &erased_seqs {
+        assert_eq!(find(&after, secret(seq.0).as_bytes()), None, "plain text of event {seq}");
+    }
+    log.sign();
+    let reader = log.core.reader();
+    for (seq, proof) in (0..).zip(&proofs) {
+        let proof = Proof::parse(proof.as_bytes()).unwrap();
+        proof.verify(log.notary.key()).unwrap();
+        let event = reader.event(Seq(seq)).unwrap().unwrap();
+        assert_eq!(event.header.encode(), proof.leaf.header, "event {seq}");
+        assert_eq!(event.data == Data::Erased, event.header.key == key, "event {seq}");
+    }
+    let fresh = log.audit().prove(erased_seqs[3]).unwrap();
+    fresh.verify(log.notary.key()).unwrap();
+    let verified = log.audit().verify(&VerifyOptions { blobs: true, ..VerifyOptions::default() }).unwrap();
+    assert_eq!(verified.findings, []);
+    assert_eq!(verified.erased, report.events);
+}

@@ -1,0 +1,80 @@
+//! Verification, proofs and exports of an intact log.
+
+use nx_journal::{
+    backend::memory::{Disk, MemoryBackend},
+    tlog::{Checkpoint, Proof},
+    verify::{VerifyOptions, outside_checkpoint, verify_export},
+};
+use nx_types::Seq;
+
+use crate::fixture::{Log, fill};
+
+#[test]
+fn an_intact_log_has_no_findings_in_any_number_of_slices() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = Log::open(dir.path(), 1);
+    let early = log.sign();
+    fill(&mut log, 1_300);
+    let blob = log.core.put_blob(&Default::default(), "customer/1", b"a photo").unwrap();
+    let mut event = crate::fixture::event("photo.taken", "run/1", "{}");
+    event.blobs.push(blob);
+    log.append(&[nx_journal::Commit::of([event])]);
+    for max_held in [None, Some(1_000), Some(20), Some(3)] {
+        let options = VerifyOptions { checkpoints: vec![early.clone().into_bytes()], blobs: true, max_held };
+        let report = log.audit().verify(&options).unwrap();
+        assert_eq!(report.findings, [], "{max_held:?}");
+        assert_eq!(report.events, log.core.head().0);
+        assert_eq!(report.root, Some(log.core.tree().1));
+        assert_eq!((report.blobs, report.origin), (1, Some(log.core.origin())));
+        assert!(report.state_rows > 50, "{max_held:?}");
+        assert!(report.checkpoints > 10, "{report:?}");
+    }
+}
+
+#[test]
+fn proofs_stand_alone_and_survive_growth() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = Log::open(dir.path(), 2);
+    fill(&mut log, 700);
+    let old = log.sign();
+    let proof = log.audit().prove(Seq(300)).unwrap();
+    fill(&mut log, 900);
+    let growth = log.audit().prove_growth(&old).unwrap();
+    growth.verify(log.notary.key()).unwrap();
+    let proof = Proof::parse(proof.encode().as_bytes()).unwrap();
+    assert_eq!(proof.verify(log.notary.key()).unwrap().size, Checkpoint::parse(old.as_bytes()).unwrap().0.size);
+    let header = nx_types::Header::decode(&proof.leaf.header).unwrap();
+    assert_eq!(header.seq, Seq(300));
+    let error = log.audit().prove(Seq(1_000_000)).unwrap_err();
+    assert!(error.to_string().contains("does not hold event 1000000"), "{error}");
+}
+
+#[test]
+fn an_export_is_verified_with_nothing_but_its_files_and_a_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = Log::open(&dir.path().join("log"), 3);
+    fill(&mut log, 700);
+    let early = log.sign();
+    fill(&mut log, 900);
+    let to = dir.path().join("export");
+    let size = log.audit().export(&to).unwrap();
+    let key = log.notary.key();
+    let early = outside_checkpoint(early.as_bytes(), Some(key)).unwrap();
+    let report = verify_export(&to, key, &[early]).unwrap();
+    assert_eq!((report.findings, report.events, report.origin), (Vec::new(), size, Some(log.core.origin())));
+    for path in ["checkpoint", "tile/0/000", "tile/0/001", "tile/entries/000", "tile/entries/002"] {
+        assert!(to.join(path).exists(), "{path}");
+    }
+}
+
+#[test]
+fn the_memory_backend_verifies_too() {
+    let (env, _clock) = nx_types::Env::seeded(4);
+    let options = crate::fixture::options(std::path::Path::new("unused"));
+    let mut core = nx_journal::Core::open(MemoryBackend::open(&Disk::new()), &options, env).unwrap();
+    for n in 0..300 {
+        core.append(&[crate::fixture::step(n)])[0].as_ref().unwrap();
+    }
+    let audit = nx_journal::verify::Audit::new(core.reader(), None);
+    assert_eq!(audit.verify(&VerifyOptions::default()).unwrap().findings, []);
+}
