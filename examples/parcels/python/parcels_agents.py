@@ -20,6 +20,9 @@ shop = nx.toolset("shop")
 post = nx.toolset("post")
 belt_control = nx.toolset("belt")
 
+VERSION = "python-1"
+"""The version of these agents' code; `rust-1` is that of the others."""
+
 UNATTENDED_CENTS = 5000
 """Refunds over this many cents wait for a person."""
 
@@ -53,7 +56,7 @@ def refund(order: str, cents: int, iban: str, *, key: nx.Key) -> Dict[str, Any]:
     return _payment("/refunds", {"order": order, "cents": cents, "iban": iban}, key)
 
 
-@nx.agent
+@nx.agent(version=VERSION)
 async def stop_belt(belt: str, temperature: float) -> Dict[str, Any]:
     """Stops a belt whose motor is too hot, and says so."""
     stopped: Dict[str, Any] = await belt_control.stop(belt=belt, reason=f"motor at {temperature:.1f}")
@@ -61,7 +64,7 @@ async def stop_belt(belt: str, temperature: float) -> Dict[str, Any]:
     return stopped
 
 
-@nx.agent
+@nx.agent(version=VERSION)
 async def late_parcels(belt: str) -> Dict[str, int]:
     """Finds the parcels that miss their departure because the belt stands; each is an incident."""
     late: List[Dict[str, Any]] = await shop.late_parcels(belt=belt, outage_min=OUTAGE_MIN)
@@ -78,7 +81,7 @@ async def late_parcels(belt: str) -> Dict[str, int]:
     return {"late": len(late)}
 
 
-@nx.agent
+@nx.agent(version=VERSION)
 async def redirect_and_refund(parcel: str) -> Dict[str, Any]:
     """Refunds a late parcel's order to the account on file, puts the goods back, redirects the parcel, tells the
     customer."""

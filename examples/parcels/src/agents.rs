@@ -21,6 +21,8 @@ use crate::{
     },
 };
 
+/// The version of these agents' code; `python-1` is that of the others.
+pub const VERSION: &str = "rust-1";
 /// Refunds over this many cents wait for a person.
 pub const UNATTENDED_CENTS: i64 = 5000;
 /// How long the dock takes to set a stopped belt going again, in minutes.
@@ -84,9 +86,11 @@ pub struct Refunded {
 pub fn offer(tools: &Tools, worker: Worker) -> Worker {
     let (paying, undoing) = (tools.clone(), tools.clone());
     worker
-        .agent("stop-belt", stop_belt)
-        .agent("late-parcels", late_parcels)
-        .agent("redirect-and-refund", move |ctx, incident| redirect_and_refund(paying.clone(), ctx, incident))
+        .agent_version("stop-belt", Some(VERSION), stop_belt)
+        .agent_version("late-parcels", Some(VERSION), late_parcels)
+        .agent_version("redirect-and-refund", Some(VERSION), move |ctx, incident| {
+            redirect_and_refund(paying.clone(), ctx, incident)
+        })
         .function("cancel_refund", move |_call, undo| pay::cancel_refund(undoing.clone(), undo))
 }
 

@@ -133,7 +133,7 @@ fn error(data: &Value) -> String {
     message.replace(['\n', '\r'], " ")
 }
 
-/// As much of a run's id as the command line needs to know it among a few hundred: `r_7f3k2`.
+/// As much of a run's id as the command line needs to know it among a few hundred: `r_7f3k2m`.
 pub(super) fn short(id: &str) -> String {
-    id.chars().take(7).collect()
+    id.chars().take(8).collect()
 }

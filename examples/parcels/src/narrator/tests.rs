@@ -55,13 +55,13 @@ fn a_refund_is_told() {
             ("run.completed", RUN, json!({"result": {"order": "A17", "refund": "rf_1", "cents": 8400}})),
         ],
         &expect![[r"
-            r_7f3k2  redirect-and-refund P88 ← reflex/late-parcel
-            r_7f3k2  ✔ shop/find_order
-            r_7f3k2  ⏸ refund €84.00 waits for lead (hash 9cKE…) · try: neuraxis approvals approve a_1
-            r_7f3k2  step 2 approved by ada · try: neuraxis runs watch r_7f3k2
-            r_7f3k2  ↻ refund A17 €84.00: 503: the booking system is not available; try 2 follows
-            r_7f3k2  ✔ refund A17 €84.00 (try 2)
-            r_7f3k2  completed: order A17 got €84.00 · try: neuraxis runs show r_7f3k2
+            r_7f3k2m  redirect-and-refund P88 ← reflex/late-parcel
+            r_7f3k2m  ✔ shop/find_order
+            r_7f3k2m  ⏸ refund €84.00 waits for lead (hash 9cKE…) · try: neuraxis approvals approve a_1
+            r_7f3k2m  step 2 approved by ada · try: neuraxis runs watch r_7f3k2m
+            r_7f3k2m  ↻ refund A17 €84.00: 503: the booking system is not available; try 2 follows
+            r_7f3k2m  ✔ refund A17 €84.00 (try 2)
+            r_7f3k2m  completed: order A17 got €84.00 · try: neuraxis runs show r_7f3k2m
         "]],
     );
 }
@@ -87,10 +87,10 @@ fn the_incident_is_told() {
         &expect![[r"
             motor   55.3 at 2013-12-10 05:00:00
             motor   55.3 at 2013-12-10 05:00:00
-            r_7f3k2  stop-belt conveyor-1 90.4 ← reflex/overheat
-            r_7f3k2  ✔ belt/stop
+            r_7f3k2m  stop-belt conveyor-1 90.4 ← reflex/overheat
+            r_7f3k2m  ✔ belt/stop
             belt   conveyor-1 stands
-            r_7f3k2  completed
+            r_7f3k2m  completed
             parcel P88 of order A17 is late: it could wait 9 min
         "]],
     );
@@ -114,16 +114,16 @@ fn a_crash_is_told() {
             ("step.completed", "run/r_unknown0000000000", json!({"n": 9})),
         ],
         &expect![[r"
-            r_7f3k2  redirect-and-refund P88 ← reflex/late-parcel
-            r_7f3k2  interrupted: its worker is lost
-            r_7f3k2  goes on, incarnation 2
-            r_7f3k2  ? refund A17 €84.00 in doubt: its worker is lost
-            r_7f3k2  ✔ refund A17 €84.00 took place, says the probe
-            r_7f3k2  ✔ refund A17 €84.00 did not take place, says the person
-            r_7f3k2  ✘ step 3: no
-            r_7f3k2  takes back what it did
-            r_7f3k2  failed: no
-            r_unkno  ✔ step 9
+            r_7f3k2m  redirect-and-refund P88 ← reflex/late-parcel
+            r_7f3k2m  interrupted: its worker is lost
+            r_7f3k2m  goes on, incarnation 2
+            r_7f3k2m  ? refund A17 €84.00 in doubt: its worker is lost
+            r_7f3k2m  ✔ refund A17 €84.00 took place, says the probe
+            r_7f3k2m  ✔ refund A17 €84.00 did not take place, says the person
+            r_7f3k2m  ✘ step 3: no
+            r_7f3k2m  takes back what it did
+            r_7f3k2m  failed: no
+            r_unknow  ✔ step 9
         "]],
     );
 }

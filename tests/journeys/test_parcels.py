@@ -1,0 +1,110 @@
+"""The flagship example, as its README tells it: in Rust, in Python, and killed on the way."""
+
+import collections
+import json
+import os
+import re
+import signal
+import urllib.request
+
+from common import ROOT, Journey, wait_for
+
+PARCELS = ROOT / "examples" / "parcels"
+
+
+class Parcels(Journey):
+    def start(self, listen="127.0.0.1:0"):
+        return self.server("--example", "parcels", listen=listen)
+
+    def told(self, server, pattern, count=1):
+        """Waits until the narrator, over all starts so far, has told this so often; the last match."""
+
+        def look():
+            if server.child.poll() is not None:
+                raise AssertionError(f"the server ended with {server.child.returncode}:\n{server.text()}")
+            matches = list(re.finditer(pattern, self.story(), re.M))
+            return matches[-1] if len(matches) >= count else None
+
+        try:
+            return wait_for(look, f"{count} × {pattern}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.story()}") from error
+
+    def story(self):
+        logs = sorted(self.dir.glob("server*.log"), key=lambda log: int(log.stem[6:]))
+        return "".join(log.read_text(errors="replace") for log in logs)
+
+    def world(self):
+        return json.loads((self.dir / "data" / "parcels" / "world.json").read_text())
+
+    def service(self, name, path):
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(f"http://{self.world()[name]}{path}", timeout=30) as answer:
+            return json.load(answer)
+
+    def completed(self, server):
+        """The refund runs that are completed."""
+        runs = self.json(server, "runs", "list", "--agent", "redirect-and-refund", "--status", "completed")
+        return runs["items"]
+
+    def judge(self, server):
+        """The services' own counts: each effect took place once."""
+        wait_for(lambda: len(self.completed(server)) == 5, f"five refunds\n{self.story()}")
+        pay = self.service("payment", "/stats")
+        self.assertEqual((pay["distinct_keys"], pay["refunds"], pay["orders"], pay["cancelled"]), (5, 5, 5, 0), pay)
+        self.assertGreater(pay["faults"], 0, "the payment service never failed")
+        self.assertEqual(self.service("belt", "/belt"), {"belt": "conveyor-1", "running": False, "stops": 1})
+        self.assertEqual(self.service("logistics", "/stats")["notices"], 5)
+        mails = list((self.dir / "data" / "parcels" / "maildir" / "new").iterdir())
+        subjects = collections.Counter(re.search(r"^Subject: (.*)\r$", mail.read_bytes().decode(), re.M)[1] for mail in mails)
+        orders = ["A103", "A12", "A17", "A31", "A58"]
+        self.assertEqual(subjects, {f"Your order {order} is refunded": 1 for order in orders})
+        self.assertEqual(len(self.json(server, "runs", "list")["items"]), 7, "a stop, a search, five refunds")
+
+    def approve(self, server):
+        approval = self.told(server, r"approvals approve (a_\w+)")[1]
+        self.cli(server, "approvals", "approve", approval, "--yes", "--reason", "the customer waited long enough")
+
+    def test_the_story(self):
+        server = self.start()
+        self.told(server, r"^real: motor series, .* · replayed: .* · simulated: conveyor, ")
+        self.told(server, r"^parcel P88 of order A17 is late")
+        self.told(server, r"⏸ refund A17 €84\.00 waits for lead")
+        self.told(server, r"completed: order A\d+ got €", count=4)
+        self.approve(server)
+        self.told(server, r"↻ refund A17 €84\.00: 503")
+        self.told(server, r"✔ refund A17 €84\.00 \(try 2\)")
+        self.judge(server)
+        why = self.cli(server, "why", "refund/A17")
+        places = [why.find(part) for part in ("refund", "approv", "reflex", "motor.reading")]
+        self.assertEqual(places, sorted(places), why)
+        self.assertNotIn(-1, places, why)
+
+    def test_the_story_in_python(self):
+        os.environ["PARCELS_WORLD"] = str(self.dir / "data" / "parcels" / "world.json")
+        self.addCleanup(os.environ.pop, "PARCELS_WORLD")
+        server = self.start()
+        self.cli(server, "apply", "-f", str(PARCELS / "manifests" / "python.yaml"))
+        self.worker(PARCELS / "python" / "parcels_agents.py", server.url)
+        self.approve(server)
+        self.judge(server)
+        for run in self.completed(server):
+            shown = self.cli(server, "runs", "show", run["run"])
+            self.assertIn("python-1", shown)
+
+    def test_killed_again_and_again(self):
+        server = self.start()
+        for moment in (
+            r"stop-belt conveyor-1",
+            r"belt   conveyor-1 stands|late-parcels conveyor-1",
+            r"^parcel P\d+ of order A\d+ is late|redirect-and-refund P\d+",
+            r"✔ refund A\d+",
+            r"⏸ refund A17|✔ shop/restock",
+        ):
+            self.told(server, moment)
+            server.kill(signal.SIGKILL)
+            server = self.start(listen=server.address)
+        waiting = wait_for(lambda: self.json(server, "approvals", "list")["items"], f"question\n{self.story()}")
+        self.assertEqual(len(waiting), 1, waiting)
+        self.cli(server, "approvals", "approve", waiting[0]["id"], "--yes")
+        self.judge(server)
