@@ -26,6 +26,11 @@ impl Commit {
     }
 }
 
+/// Whether the log itself alone records events of this type.
+pub(crate) fn is_reserved(kind: &EventType) -> bool {
+    matches!(kind.as_str(), "log.opened" | "log.restored" | "key.erased" | "label.defined")
+}
+
 /// What must hold for a commit to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Precondition {

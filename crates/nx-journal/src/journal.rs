@@ -19,9 +19,12 @@ pub type Done = Box<dyn FnOnce(Result<Receipt, Error>) + Send>;
 
 pub(crate) enum Message {
     Commit { commit: Commit, done: Done },
-    Task(Box<dyn FnOnce(&mut dyn Admin) + Send>),
+    Task(Task),
     Close,
 }
+
+/// Work on the writer thread; it hands back what tells the caller, to be called after the head is published.
+pub(crate) type Task = Box<dyn FnOnce(&mut dyn Admin) -> Box<dyn FnOnce()> + Send>;
 
 /// A log, open for writing. Cheap to clone; the log closes when [`Journal::close`] is called or the last handle goes.
 #[derive(Debug, Clone)]
@@ -210,6 +213,13 @@ impl Journal {
         self.task(|core| core.stats()).await
     }
 
+    /// As [`Journal::stats`], blocking; not to be called from async code.
+    pub fn stats_blocking(&self) -> Result<Stats, Error> {
+        let (message, outcome) = task(|core| core.stats());
+        self.queue.blocking_send(message).map_err(|_err| Error::Closed)?;
+        outcome.blocking_recv().map_err(|_err| Error::Closed)?
+    }
+
     /// Closes the log: what is queued is written, new commits get [`Error::Closed`]. [`Service::run`] then returns.
     pub async fn close(&self) {
         // A send to a closed log fails, and then there is nothing to close.
@@ -220,9 +230,19 @@ impl Journal {
         &self,
         work: impl FnOnce(&mut dyn Admin) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let (done, outcome) = oneshot::channel();
-        let task: Box<dyn FnOnce(&mut dyn Admin) + Send> = Box::new(move |core| drop(done.send(work(core))));
-        self.queue.send(Message::Task(task)).await.map_err(|_err| Error::Closed)?;
+        let (message, outcome) = task(work);
+        self.queue.send(message).await.map_err(|_err| Error::Closed)?;
         outcome.await.map_err(|_err| Error::Closed)?
     }
+}
+
+fn task<T: Send + 'static>(
+    work: impl FnOnce(&mut dyn Admin) -> Result<T, Error> + Send + 'static,
+) -> (Message, oneshot::Receiver<Result<T, Error>>) {
+    let (done, outcome) = oneshot::channel();
+    let task: Task = Box::new(move |core| {
+        let result = work(core);
+        Box::new(move || drop(done.send(result)))
+    });
+    (Message::Task(task), outcome)
 }

@@ -8,6 +8,7 @@
 
 pub mod archive;
 pub mod backend;
+pub mod bench;
 mod cache;
 mod commit;
 mod core;
@@ -22,6 +23,7 @@ mod reader;
 mod seal;
 mod subscription;
 pub mod tlog;
+mod upcast;
 pub mod verify;
 mod writer;
 
@@ -36,3 +38,4 @@ pub use options::{ErasureReport, GcReport, MasterKeySource, Options, RetentionPo
 pub use reader::{MAX_LIMIT, Reader};
 pub use seal::NAMESPACE_SUBJECT;
 pub use subscription::Subscription;
+pub use upcast::{DataStep, Upcasters};

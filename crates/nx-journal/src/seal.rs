@@ -41,7 +41,7 @@ impl fmt::Debug for Key {
 }
 
 impl Key {
-    fn random(rng: &dyn Rng) -> Self {
+    pub(crate) fn random(rng: &dyn Rng) -> Self {
         let mut bytes = Zeroizing::new([0; KEY_BYTES]);
         rng.fill(&mut *bytes);
         Self(bytes)

@@ -39,8 +39,9 @@ pub(crate) fn run<B: Backend>(
         }
         group.write(&mut core, head);
         for task in tasks {
-            task(&mut core);
+            let tell = task(&mut core);
             publish(head, core.head());
+            tell();
         }
         if let Err(error) = core.tidy() {
             tracing::warn!(%error, "the write-ahead log could not be written back; it is tried again");

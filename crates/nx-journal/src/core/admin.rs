@@ -176,15 +176,16 @@ impl<B: Backend> Core<B> {
         Ok(Check { name: "blobs", seen, problems })
     }
 
-    /// Figures, but for those that only a writer thread measures.
+    /// Figures.
     pub fn stats(&self) -> Result<Stats, Error> {
         let space = self.backend.space()?;
         Ok(Stats {
             events: self.tip.head,
             bytes: space.used,
             free_bytes: space.free,
+            sync_p50_us: self.syncs.median(),
+            groups: self.syncs.groups,
             root: Some(self.tip.edge.root()),
-            ..Stats::default()
         })
     }
 }

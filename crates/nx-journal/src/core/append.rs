@@ -71,7 +71,8 @@ impl<B: Backend> Core<B> {
         let mut results = Vec::with_capacity(commits.len());
         let mut failed = None;
         for commit in commits {
-            match self.write_checked(commit) {
+            let checked = check_types(commit).map_err(Refusal::Commit).and_then(|()| self.write_checked(commit));
+            match checked {
                 Ok(receipt) => results.push(Ok(receipt)),
                 Err(Refusal::Commit(error)) => results.push(Err(error)),
                 Err(Refusal::Group(error)) => {
@@ -420,6 +421,14 @@ impl<B: Backend> Core<B> {
             within(cursor.len(), MAX_NAME, || "a cursor's name".to_owned())?;
         }
         within(total, limits.commit_bytes, || "the commit".to_owned())
+    }
+}
+
+/// What only the log itself records: nobody else may say that a key was erased.
+fn check_types(commit: &Commit) -> Result<(), Error> {
+    match commit.events.iter().find(|event| crate::commit::is_reserved(&event.kind)) {
+        Some(event) => Err(Error::invalid(format!("only the log itself records `{}`; use another type", event.kind))),
+        None => Ok(()),
     }
 }
 

@@ -21,6 +21,7 @@ use crate::{
     reader::decode_header,
     seal::{self, Key, Keyring},
     tlog::{Edge, leaf_hash, sha256},
+    upcast,
 };
 
 /// The record format that this release writes.
@@ -64,6 +65,33 @@ pub struct Core<B> {
     /// Data keys by namespace and data subject.
     data_keys: Cache<String, (KeyId, Arc<Key>)>,
     scratch: append::Scratch,
+    syncs: Syncs,
+}
+
+/// How long the disk took lately.
+#[derive(Debug, Default)]
+struct Syncs {
+    groups: u64,
+    micros: Vec<u64>,
+}
+
+impl Syncs {
+    const KEPT: usize = 256;
+
+    fn note(&mut self, micros: u64) {
+        let place = (self.groups % Self::KEPT as u64) as usize;
+        match self.micros.get_mut(place) {
+            Some(slot) => *slot = micros,
+            None => self.micros.push(micros),
+        }
+        self.groups += 1;
+    }
+
+    fn median(&self) -> u64 {
+        let mut sorted = self.micros.clone();
+        sorted.sort_unstable();
+        sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+    }
 }
 
 /// The bounds of [`Options`] that the log itself keeps.
@@ -88,10 +116,8 @@ struct Tip {
 impl<B: Backend> Core<B> {
     /// Opens a log, or creates it; fences every other writer off.
     pub fn open(mut backend: B, options: &Options, env: Env) -> Result<Self, Error> {
-        let new = match backend.rows().meta(meta::FORMAT)? {
-            None => true,
-            Some(bytes) => check_format(&bytes).map(|()| false)?,
-        };
+        let found = backend.rows().meta(meta::FORMAT)?.map(|bytes| check_format(&bytes)).transpose()?;
+        let new = found.is_none();
         let master = seal::load_master(&options.master, new, env.rng())?;
         let lookup = match backend.rows().meta(meta::LOOKUP)? {
             Some(wrapped) => wrapped,
@@ -126,9 +152,15 @@ impl<B: Backend> Core<B> {
             labels: Cache::new(options.cache_entries),
             data_keys: Cache::new(options.cache_entries),
             scratch: append::Scratch::default(),
+            syncs: Syncs::default(),
         };
-        if new {
-            core.create(&lookup)?;
+        match found {
+            None => core.create(&lookup)?,
+            Some(found) if found < FORMAT => core.group(|core| {
+                upcast::format(&mut core.backend, found)?;
+                core.backend.put_meta(meta::FORMAT, &FORMAT.to_le_bytes())
+            })?,
+            Some(_) => {}
         }
         core.finish_erasures()?;
         Ok(core)
@@ -245,7 +277,9 @@ impl<B: Backend> Core<B> {
             head[8..].copy_from_slice(&root.0);
             self.backend.put_meta(meta::HEAD, &head)?;
         }
+        let start = self.env.now();
         self.backend.commit()?;
+        self.syncs.note(self.env.now().since(start).as_micros());
         self.noted = self.tip.edge.size();
         Ok(())
     }
@@ -303,9 +337,9 @@ fn read_edge(rows: &dyn Rows, head: u64) -> Result<Edge, Error> {
     )
 }
 
-fn check_format(bytes: &[u8]) -> Result<(), Error> {
+fn check_format(bytes: &[u8]) -> Result<u64, Error> {
     let found = read_u64(bytes, "the format version")?;
-    if found > FORMAT { Err(Error::UnknownFormat { found, known: FORMAT }) } else { Ok(()) }
+    if found > FORMAT { Err(Error::UnknownFormat { found, known: FORMAT }) } else { Ok(found) }
 }
 
 fn read_u64(bytes: &[u8], what: &str) -> Result<u64, Error> {

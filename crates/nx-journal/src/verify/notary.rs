@@ -78,9 +78,14 @@ impl Notary {
     /// closing the log, call [`Notary::sign`] once more.
     pub async fn run(&self, journal: Journal, every: Duration) -> Result<(), Error> {
         let mut head = journal.watch_head();
+        let mut signed = None;
         while head.changed().await.is_ok() {
+            let size = *head.borrow_and_update();
+            if signed == Some(size) {
+                continue;
+            }
             match self.sign(&journal).await {
-                Ok(_) => {}
+                Ok(_) => signed = Some(size),
                 Err(Error::Closed) => break,
                 Err(error) => tracing::warn!(%error, "a checkpoint could not be signed; the next one will cover it"),
             }

@@ -5,7 +5,7 @@ use std::{
     ops::ControlFlow,
 };
 
-use nx_types::{Digest, Header, KeyId};
+use nx_types::{Header, KeyId};
 
 use super::{
     Basis,
@@ -217,8 +217,7 @@ fn entry_hash(entry: &IndexEntry) -> u64 {
     let mut bytes = entry.name.as_bytes().to_vec();
     bytes.push(0);
     bytes.extend_from_slice(&entry.value);
-    let Digest([a, b, c, d, e, f, g, h, ..]) = sha256(&bytes);
-    u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    sha256(&bytes).0.first_chunk().map_or(0, |head| u64::from_le_bytes(*head))
 }
 
 /// Compares the content of blobs with their names.

@@ -4,6 +4,8 @@ mod archive;
 mod compliance;
 mod erasure;
 mod fixture;
+mod faults;
+mod journal;
 mod model;
 mod support;
 mod tamper;

@@ -3,7 +3,7 @@
 use nx_journal::{
     backend::memory::{Disk, MemoryBackend},
     tlog::{Checkpoint, Proof},
-    verify::{VerifyOptions, outside_checkpoint, verify_export},
+    verify::{Notary, VerifyOptions, outside_checkpoint, verify_export},
 };
 use nx_types::Seq;
 
@@ -77,4 +77,38 @@ fn the_memory_backend_verifies_too() {
     }
     let audit = nx_journal::verify::Audit::new(core.reader(), None);
     assert_eq!(audit.verify(&VerifyOptions::default()).unwrap().findings, []);
+}
+
+#[tokio::test]
+async fn a_notary_signs_while_the_log_grows_and_ends_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (env, _clock) = nx_types::Env::seeded(5);
+    let (journal, service) = nx_journal::Journal::open(crate::fixture::options(dir.path()), env.clone()).unwrap();
+    let notary = Notary::open(dir.path(), journal.origin(), &env).unwrap();
+    let writer = async {
+        let mut head = 0;
+        for n in 0..20 {
+            head = journal.commit(crate::fixture::step(n)).await.unwrap().last.0 + 1;
+            tokio::task::yield_now().await;
+        }
+        // the last commit is covered without anybody asking
+        let audit = crate::fixture::audit(journal.reader(), &notary);
+        loop {
+            let note = audit.newest_checkpoint().unwrap();
+            if note.is_some_and(|note| Checkpoint::open(note.as_bytes(), notary.key()).unwrap().size == head) {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        journal.close().await;
+    };
+    let (ran, ()) = tokio::join!(notary.run(journal.clone(), std::time::Duration::ZERO), writer);
+    ran.unwrap();
+    service.run().await.unwrap();
+    // the same key is found again, and only its owner may read it
+    assert_eq!(Notary::open(dir.path(), journal.origin(), &env).unwrap().key(), notary.key());
+    let path = dir.path().join("keys/checkpoint.key");
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let error = Notary::open(dir.path(), journal.origin(), &env).unwrap_err();
+    assert!(error.to_string().contains("others may read"), "{error}");
 }
