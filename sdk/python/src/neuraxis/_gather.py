@@ -29,9 +29,10 @@ def gather(*branches: Any, **named: Any) -> Awaitable[Any]:
         name, branches = branches[0], branches[1:]
     labelled = _labelled(branches, named)
     flow = current_flow("`nx.gather`")
-    flow.gathers += 1
-    base = f"{flow.scope}/" if flow.scope else ""
-    scope = f"{base}{name if name is not None else f'g{flow.gathers}'}"
+    if name is None:
+        name = f"g{flow.gathers}"
+        flow.gathers += 1
+    scope = f"{flow.scope}/{name}" if flow.scope else name
     if asyncio._get_running_loop() is not None:
         return _gather(flow, scope, labelled, bool(named))
     return cast("Awaitable[Any]", _gather_blocking(flow, scope, labelled, bool(named)))

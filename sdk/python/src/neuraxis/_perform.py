@@ -289,7 +289,7 @@ def failure(error: BaseException, with_traceback: bool = True) -> Outcome:
 def timed_out(timeout_ms: int) -> Outcome:
     """The outcome of an attempt that took too long."""
     message = f"the attempt took longer than {timeout_ms} ms"
-    return "error", encode({"name": "StepTimeout", "message": message}, "the error")
+    return "error", encode({"name": "Timeout", "message": message}, "the error")
 
 
 def not_in_async(what: str) -> None:

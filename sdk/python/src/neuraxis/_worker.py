@@ -277,6 +277,7 @@ class Worker:
                 work: "asyncio.Future[Any]" = flow.task
             else:
                 work = self._in_thread(run, context, agent, arguments)
+            work.add_done_callback(_looked_at)
             try:
                 await asyncio.wait({work})
                 return work.result()
@@ -322,6 +323,12 @@ class Worker:
             run.phase = "ended"
             if run.session.open:
                 run.session.wire.send(f'{{"t":"{kind}","run":"{run.id}","inc":{run.inc},"{field}":{text}}}'.encode())
+
+
+def _looked_at(work: "asyncio.Future[Any]") -> None:
+    """An agent that was dropped may end after nobody waits for it any more: that is no error."""
+    if not work.cancelled():
+        work.exception()
 
 
 def addresses(url: str) -> "tuple[str, str]":

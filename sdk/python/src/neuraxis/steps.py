@@ -139,7 +139,7 @@ class Step(Generic[R]):
         operation.function = self.callee
         operation.args = bound
         operation.effect = self.effect
-        operation.ahead = self._ahead and approve is None and undo is None
+        operation.ahead = self._ahead and approve is None
         operation.probe = self.probe
         operation.timeout_ms = self.timeout_ms
         return cast("Awaitable[R]", call(operation, f"step `{self.name}`"))

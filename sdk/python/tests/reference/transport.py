@@ -54,6 +54,15 @@ class Connection(asyncio.Protocol):
         self.session: Optional[Session] = None
         self.transport: Any = None
         self._planned = False
+        self._barrier: "Optional[asyncio.Future[None]]" = None
+
+    async def barrier(self) -> None:
+        """Waits until the worker has handled all that was sent."""
+        assert self.socket is not None
+        self._barrier = asyncio.get_running_loop().create_future()
+        self.socket.send_ping(b"barrier")
+        self._flush()
+        await self._barrier
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
@@ -95,6 +104,9 @@ class Connection(asyncio.Protocol):
                 self.listener.largest_frame = max(self.listener.largest_frame, len(event.data))
                 if self.session is not None:
                     self.listener.server.receive(self.session, json.loads(event.data))
+            elif event.opcode is Opcode.PONG and event.data == b"barrier" and self._barrier is not None:
+                self._barrier.set_result(None)
+                self._barrier = None
         self._flush()
         if self.socket.close_expected():
             self.transport.close()
