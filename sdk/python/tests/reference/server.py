@@ -100,6 +100,8 @@ class Server(Steps):
         self.events: List[Tuple[str, Any]] = []
         self.approvals: Dict[str, "tuple[Run, Record]"] = {}
         self.executions: List[Tuple[str, str, int]] = []
+        self.on_change: Callable[[], None] = lambda: None
+        self.on_frame: Callable[[str, Dict[str, Any]], None] = lambda direction, frame: None
         self._ids = itertools.count(1)
         self._calls = itertools.count(1)
         self._completions = itertools.count(1)
@@ -147,7 +149,12 @@ class Server(Steps):
 
     def connect(self, send: Callable[[Dict[str, Any]], None]) -> Session:
         """A worker has connected."""
-        return Session(self, send)
+
+        def watched(frame: Dict[str, Any]) -> None:
+            send(frame)
+            self.on_frame("out", frame)
+
+        return Session(self, watched)
 
     def disconnected(self, session: Session) -> None:
         """A connection is gone, and with it the incarnations that it executed."""
@@ -160,9 +167,15 @@ class Server(Steps):
                 if not run.ended:
                     run.status = "queued"
         self._assign()
+        self.on_change()
 
     def receive(self, session: Session, frame: Dict[str, Any]) -> None:
         """Handles a worker's frame."""
+        self._receive(session, frame)
+        self.on_change()
+        self.on_frame("in", frame)
+
+    def _receive(self, session: Session, frame: Dict[str, Any]) -> None:
         kind = frame.get("t")
         if session.hello is None:
             self._hello(session, frame)
@@ -307,6 +320,7 @@ class Server(Steps):
         for then in run.on_end:
             then(run)
         self._assign()
+        self.on_change()
 
     # ---- compensation ----
 

@@ -54,6 +54,7 @@ class Connection(asyncio.Protocol):
         self.session: Optional[Session] = None
         self.transport: Any = None
         self._planned = False
+        self.deaf = False
         self._barrier: "Optional[asyncio.Future[None]]" = None
 
     async def barrier(self) -> None:
@@ -74,6 +75,8 @@ class Connection(asyncio.Protocol):
             self.listener.server.disconnected(self.session)
 
     def data_received(self, data: bytes) -> None:
+        if self.deaf:
+            return
         if self.socket is not None:
             self._feed(data)
             return
