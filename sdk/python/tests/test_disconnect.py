@@ -113,7 +113,7 @@ class Cut(Harness):
 
         worker = await self.work()
         run = self.server.start("order")
-        await asyncio.wait_for(asyncio.to_thread(entered.wait) if hasattr(asyncio, "to_thread") else None, PATIENCE_S)
+        await asyncio.wait_for(asyncio.to_thread(entered.wait), PATIENCE_S)
         self.listener.drop()
         await self.until(lambda: not self.server.sessions)
         release.set()
