@@ -5,9 +5,13 @@
 //! [`service`] touches threads and time. What is *not* here: HTTP, SQL, and any path on which a replay performs an
 //! effect.
 
+pub mod engine;
 pub mod error;
+pub mod kinds;
 pub mod machine;
 pub mod service;
+pub mod sim;
+pub mod why;
 
 pub use error::Error;
 pub use service::{Handle, Options, Service};

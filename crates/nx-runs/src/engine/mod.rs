@@ -1,0 +1,215 @@
+//! All runs of a server: worker sessions, routing, incarnations, timers, tool calls, approvals, child runs, parking.
+//!
+//! Sans-I/O: [`Engine::handle`], [`Engine::committed`] and [`Engine::tick`] take in what happened and leave
+//! [`Output`]s. State changes are applied when their commit is handed out and taken back when it fails; frames and
+//! answers come out only after what they tell is durable. The engine reads recorded values through
+//! [`nx_journal::Reader`], and does no other I/O.
+
+mod actions;
+mod commit;
+pub(crate) mod fold;
+mod frames_in;
+mod ingest;
+mod io;
+mod open;
+mod outstanding;
+pub mod record;
+pub mod request;
+// mod forks;
+mod requests;
+mod routing;
+pub mod rows;
+mod runs;
+mod sessions;
+mod slot;
+mod timers;
+pub mod view;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    fmt,
+    sync::Arc,
+};
+
+pub use io::{Input, Output, Peer, Request, Response, SessionId, Ticket, Token};
+use neuraxis_sdk::frames::Grant;
+use nx_journal::Reader;
+pub(crate) use runs::end_of;
+use nx_types::{Env, Namespace, RunId, Timestamp};
+
+use self::{
+    commit::Pending,
+    outstanding::Outstanding,
+    routing::Queues,
+    sessions::Session,
+    slot::{Dormant, Slot},
+    timers::Timers,
+};
+use crate::{
+    kinds::Declared,
+    machine::{self, KeyMaker},
+};
+
+/// Bounds of the engine, and its times.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Bounds on one run.
+    pub run: machine::Limits,
+    /// How long a worker's work survives without a sign of life. Default: 10 s.
+    pub lease: nx_types::Duration,
+    /// How long a worker that came back may take to report outcomes it has kept. Default: 2 s.
+    pub late_grace: nx_types::Duration,
+    /// A run that has only waited for this long is taken off its worker. Default: 30 s.
+    pub park_after: nx_types::Duration,
+    /// How long a connection may take to say `hello`. Default: 10 s.
+    pub hello_within: nx_types::Duration,
+    /// Most calls of a connection without a terminal answer. Default: 1024.
+    pub credit: u32,
+    /// Most connections. Default: 4096.
+    pub sessions: usize,
+    /// Most runs held in memory; above it new runs are refused. Default: 200,000.
+    pub runs: usize,
+    /// Most bytes of a run's input, a step's arguments, a value or a state. Default: 64 MiB.
+    pub value_bytes: usize,
+    /// Most runs handed to one worker. Default: 1024.
+    pub runs_per_worker: u32,
+    /// First wait before a run is taken up again after the log refused a commit; doubles up to 30 s. Default: 250 ms.
+    pub refused_wait: nx_types::Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        use nx_types::Duration;
+        Self {
+            run: machine::Limits::default(),
+            lease: Duration::from_secs(10),
+            late_grace: Duration::from_secs(2),
+            park_after: Duration::from_secs(30),
+            hello_within: Duration::from_secs(10),
+            credit: 1024,
+            sessions: 4096,
+            runs: 200_000,
+            value_bytes: 64 << 20,
+            runs_per_worker: 1024,
+            refused_wait: Duration::from_millis(250),
+        }
+    }
+}
+
+/// The installation's secret under which idempotency keys are derived.
+#[derive(Clone)]
+pub struct RunKey(Arc<[u8; 32]>);
+
+impl RunKey {
+    /// A key from its bytes.
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(Arc::new(bytes))
+    }
+
+    /// A fresh key.
+    pub fn random(rng: &dyn nx_types::Rng) -> Self {
+        let mut bytes = [0; 32];
+        rng.fill(&mut bytes);
+        Self::new(bytes)
+    }
+
+    /// The bytes, to be kept in a file that only the server can read.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for RunKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RunKey(..)")
+    }
+}
+
+/// All runs of a server.
+#[derive(Debug)]
+pub struct Engine {
+    limits: Limits,
+    keys: KeyMaker,
+    version: String,
+    env: Env,
+    reader: Reader,
+    now: Timestamp,
+    sessions: BTreeMap<SessionId, Session>,
+    runs: HashMap<RunId, Box<Slot>>,
+    dormant: HashMap<RunId, Dormant>,
+    queues: Queues,
+    outstanding: Outstanding,
+    timers: Timers,
+    pending: VecDeque<Pending>,
+    next_token: u64,
+    /// Namespaces with runs.
+    namespaces: BTreeSet<Namespace>,
+    /// Run keys claimed by commits on their way.
+    claimed: BTreeMap<(Namespace, String), RunId>,
+    declared: BTreeMap<Namespace, Arc<Declared>>,
+    /// Runs whose commit the log refused: when they are taken up again, and after how long a wait.
+    refused: BTreeMap<RunId, nx_types::Duration>,
+    /// Who has reported an outcome of an earlier connection that is on its way into the record.
+    late: BTreeMap<(RunId, Grant), Vec<SessionId>>,
+    /// Runs with steps whose tool nobody declares yet.
+    unready: BTreeSet<RunId>,
+    out: Vec<Output>,
+}
+
+impl Engine {
+    /// Takes in what happened. `now` never goes back within the engine: a clock that does is held at its latest.
+    pub fn handle(&mut self, input: Input, now: Timestamp) {
+        self.advance(now);
+        match input {
+            Input::Frame { session, frame } => self.frame(session, frame),
+            Input::Alive { session } => self.heard(session),
+            Input::Connected { session, peer } => self.connected(session, peer),
+            Input::Malformed { session, problem } => self.goodbye(session, problem, None),
+            Input::Disconnected { session } => self.disconnected(session),
+            Input::Request { ticket, request } => self.request(ticket, *request),
+            Input::Declared { namespace, declared } => self.set_declared(namespace, declared),
+        }
+    }
+
+    /// Does everything that is due: timers, and runs that wait for a worker.
+    pub fn tick(&mut self, now: Timestamp) {
+        self.advance(now);
+        self.fire_timers();
+        self.route();
+    }
+
+    /// When [`Engine::tick`] is to be called at the latest.
+    pub fn wake(&self) -> Option<Timestamp> {
+        self.timers.next()
+    }
+
+    /// What is to be done, in order.
+    pub fn drain(&mut self) -> Vec<Output> {
+        std::mem::take(&mut self.out)
+    }
+
+    /// Says goodbye to all workers, so that they come back to the next server soon.
+    pub fn shut_down(&mut self, now: Timestamp) {
+        self.advance(now);
+        let sessions: Vec<SessionId> = self.sessions.keys().copied().collect();
+        for session in sessions {
+            self.goodbye(session, crate::Error::Closed.problem(), Some(500));
+        }
+    }
+
+    /// Number of commits handed out and not reported yet.
+    pub fn in_flight(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// The clock may jump back; deadlines and leases must not.
+    fn advance(&mut self, now: Timestamp) {
+        self.now = self.now.max(now);
+    }
+
+    fn set_declared(&mut self, namespace: Namespace, declared: Declared) {
+        self.declared.insert(namespace.clone(), Arc::new(declared));
+        self.queues.stir();
+        self.offer_tools(&namespace);
+    }
+}

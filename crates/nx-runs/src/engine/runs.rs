@@ -1,0 +1,397 @@
+//! Runs in memory: loading, deciding, arranging what follows from where they stand, letting them go.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use neuraxis_sdk::frames::StepError;
+use nx_types::{Namespace, RunId, Seq, Subject, Timestamp, TraceParent};
+use serde_json::Value;
+
+use super::{
+    Dormant, Engine, Output, Response, Ticket,
+    commit::Mark,
+    fold,
+    record::Record,
+    rows::{self, RunRow},
+    slot::{Causes, Slot},
+    timers::Timer,
+    view::{RunStatus, RunSummary},
+};
+use crate::{
+    error::Error,
+    machine::{self, Command, Context, Created, Datum, Decision, Emitted, Json, Obligation, Parent, Recorded, Run, RunEvent},
+};
+
+/// Events read at once while a run is loaded.
+const LOAD_PAGE: usize = 1024;
+
+impl Engine {
+    /// The namespace of a run that is known to be open.
+    pub(super) fn namespace_of(&self, run: RunId) -> Option<Namespace> {
+        let loaded = self.runs.get(&run).map(|slot| &slot.namespace);
+        loaded.or_else(|| self.dormant.get(&run).map(|dormant| &dormant.namespace)).cloned()
+    }
+
+    /// Hands a command to a run that is known to be open; nothing happens to others.
+    pub(super) fn command(&mut self, run: RunId, command: Command, reply: Option<(Ticket, Response)>) {
+        let Some(namespace) = self.namespace_of(run) else { return };
+        self.command_in(&namespace, run, command, None, reply);
+    }
+
+    /// Hands a command to a run, loading it first if need be.
+    pub(super) fn command_in(
+        &mut self,
+        namespace: &Namespace,
+        run: RunId,
+        command: Command,
+        cause: Option<Seq>,
+        reply: Option<(Ticket, Response)>,
+    ) {
+        let decided = self.load(namespace, run).and_then(|()| self.decide(run, command));
+        match decided {
+            Ok((slot, decision)) => self.settle(slot, decision, cause, reply),
+            Err(error) => match reply {
+                Some((ticket, _)) => self.out.push(Output::Reply { ticket, answer: Err(error) }),
+                None => tracing::warn!(%run, %error, "a run could not go on"),
+            },
+        }
+    }
+
+    /// Decides on a command. The slot is out of the map then.
+    pub(super) fn decide(&mut self, run: RunId, command: Command) -> Result<(Box<Slot>, Decision), Error> {
+        let mut slot = self.runs.remove(&run).ok_or(Error::Closed)?;
+        let context = Context {
+            now: self.now,
+            rng: self.env.rng(),
+            keys: &self.keys,
+            limits: slot.limits.as_deref().unwrap_or(&self.limits.run),
+        };
+        match slot.run.decide(command, &context) {
+            Ok(decision) => Ok((slot, decision)),
+            Err(error) => {
+                self.runs.insert(run, slot);
+                Err(error)
+            }
+        }
+    }
+
+    /// Brings a run into memory.
+    pub(super) fn load(&mut self, namespace: &Namespace, run: RunId) -> Result<(), Error> {
+        if let Some(slot) = self.runs.get(&run) {
+            return if slot.namespace == *namespace { Ok(()) } else { Err(unknown(namespace, run)) };
+        }
+        let row = self.reader.state(namespace, rows::RUN, &run.to_string())?;
+        let Some(row) = row else {
+            self.dormant.remove(&run);
+            return Err(unknown(namespace, run));
+        };
+        let row = rows::read_run(&row.bytes)?;
+        let mut slot = self.fresh_slot(namespace.clone(), run, row);
+        slot.approvals.clear();
+        let mut after = 0;
+        loop {
+            let page = slot.record.page(after, LOAD_PAGE)?;
+            let Some(last) = page.last() else { break };
+            after = last.header.version;
+            let short = page.len() < LOAD_PAGE;
+            for entry in page {
+                self.take_in(&mut slot, &entry)?;
+            }
+            if short {
+                break;
+            }
+        }
+        slot.row.summary.status = fold::status(slot.run.status());
+        self.dormant.remove(&run);
+        let obligations = slot.run.obligations();
+        self.runs.insert(run, slot);
+        self.oblige(run, obligations);
+        self.arrange(run);
+        Ok(())
+    }
+
+    fn take_in(&self, slot: &mut Slot, entry: &super::record::Entry) -> Result<(), Error> {
+        slot.run.apply(&entry.event)?;
+        slot.record.observe(entry);
+        slot.causes.note(Mark::of(&entry.event), entry.header.seq);
+        slot.trace = slot.trace.or(entry.header.trace);
+        slot.fold(&entry.event);
+        let of = fold::Of { namespace: &slot.namespace, run: slot.run.id(), agent: &slot.row.summary.agent };
+        fold::approval(&mut slot.approvals, of, &entry.event, entry.header.version, entry.header.recorded);
+        if let RunEvent::Created(_) = &entry.event {
+            slot.limits = self.run_limits(&slot.namespace, &slot.row.summary.agent);
+        }
+        Ok(())
+    }
+
+    /// Bounds that an agent's declaration narrows.
+    fn run_limits(&self, namespace: &Namespace, agent: &str) -> Option<Box<machine::Limits>> {
+        let steps = self.declared.get(namespace)?.agent(agent)?.steps?;
+        Some(Box::new(machine::Limits { steps: steps.min(self.limits.run.steps), ..self.limits.run.clone() }))
+    }
+
+    /// Looks after what a loaded run has out.
+    fn oblige(&mut self, run: RunId, obligations: Vec<Obligation>) {
+        let worker = self.runs.get(&run).and_then(|slot| slot.run.worker().map(|(worker, _)| worker.to_owned()));
+        let mut lost = false;
+        for obligation in obligations {
+            match obligation {
+                Obligation::Outstanding { grant, dispatched, .. } => {
+                    let worker = if dispatched { None } else { worker.clone() };
+                    self.granted_before(run, grant, worker);
+                }
+                Obligation::Child { step, run: child } => self.child_known(run, step, child),
+                Obligation::Incarnation { .. } => lost = true,
+            }
+        }
+        if lost {
+            let executing = self.executing(run);
+            self.command(run, Command::Lost { reason: "the server was restarted".to_owned(), executing }, None);
+        }
+    }
+
+    /// A loaded run waits for a child: it may have ended meanwhile.
+    fn child_known(&mut self, run: RunId, step: u64, child: RunId) {
+        let Some(namespace) = self.namespace_of(run) else { return };
+        match self.ended(&namespace, child) {
+            Ok(Some((outcome, seq))) => {
+                self.command_in(&namespace, run, Command::ChildEnded { step, run: child, outcome }, Some(seq), None);
+            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%run, %child, %error, "cannot tell whether a child run has ended"),
+        }
+    }
+
+    /// How a run ended, if it has.
+    fn ended(&self, namespace: &Namespace, run: RunId) -> Result<Option<(Recorded, Seq)>, Error> {
+        let Some(row) = self.reader.state(namespace, rows::RUN, &run.to_string())? else { return Ok(None) };
+        if !rows::read_run(&row.bytes)?.summary.status.is_over() {
+            return Ok(None);
+        }
+        let mut record = Record::new(self.reader.clone(), namespace.clone(), run);
+        let version = self.reader.subject_version(namespace, &Subject::run(run))?;
+        // The end is the newest event, but for lines logged behind it.
+        for version in (1..=version).rev().take(64) {
+            let entry = record.event(version)?;
+            if let Some(outcome) = end_of(&entry.event) {
+                return Ok(Some((outcome, entry.header.seq)));
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) fn fresh_slot(&self, namespace: Namespace, run: RunId, row: RunRow) -> Box<Slot> {
+        Box::new(Slot {
+            subject: Subject::run(run),
+            record: Record::new(self.reader.clone(), namespace.clone(), run),
+            limits: self.run_limits(&namespace, &row.summary.agent),
+            namespace,
+            run: Run::new(run),
+            row,
+            approvals: BTreeMap::new(),
+            session: None,
+            last_token: None,
+            causes: Causes::default(),
+            wants: BTreeMap::new(),
+            unready: VecDeque::new(),
+            queued: false,
+            due: None,
+            waits: BTreeMap::new(),
+            version: None,
+            trace: None,
+            log: Vec::new(),
+            parking: false,
+        })
+    }
+
+    /// A new run, in memory only yet, with the event that creates it.
+    pub(super) fn new_run(
+        &self,
+        namespace: Namespace,
+        run: RunId,
+        created: Created,
+        trace: Option<TraceParent>,
+    ) -> Result<(Box<Slot>, Vec<RunEvent>), Error> {
+        let summary = RunSummary {
+            id: run,
+            namespace: namespace.clone(),
+            agent: created.agent.clone(),
+            status: RunStatus::Queued,
+            key: created.key.clone(),
+            created: self.now,
+            updated: self.now,
+            incarnation: 0,
+            waiting_for: None,
+            inbox: None,
+            error: None,
+            parent: created.parent.map(|parent| parent.run),
+        };
+        let mut slot = self.fresh_slot(namespace, run, RunRow { summary, wake: None, parked: false });
+        slot.trace = trace;
+        let event = RunEvent::Created(Box::new(created));
+        slot.run.apply(&event)?;
+        Ok((slot, vec![event]))
+    }
+
+    /// When a run of this agent ends at the latest.
+    pub(super) fn deadline(&self, namespace: &Namespace, agent: &str, asked: Option<Timestamp>) -> Option<Timestamp> {
+        let declared = self.declared.get(namespace).and_then(|declared| declared.agent(agent)?.deadline);
+        match (asked, declared.map(|deadline| self.now + deadline)) {
+            (Some(asked), Some(declared)) => Some(asked.min(declared)),
+            (asked, declared) => asked.or(declared),
+        }
+    }
+
+    pub(super) fn new_child(
+        &self,
+        parent: &Slot,
+        (step, run): (u64, RunId),
+        agent: &str,
+        input: Json,
+    ) -> Result<(Box<Slot>, Vec<RunEvent>), Error> {
+        let created = Created {
+            agent: agent.to_owned(),
+            input,
+            key: None,
+            deadline: self.deadline(&parent.namespace, agent, None),
+            parent: Some(Parent { run: parent.run.id(), step }),
+            by: format!("run {}", parent.run.id()),
+            fork: None,
+        };
+        self.new_run(parent.namespace.clone(), run, created, parent.trace)
+    }
+
+    /// A value that a decision speaks of; `events` are the decision's own, from version `first` on.
+    pub(super) fn datum(&self, slot: &mut Slot, datum: &Datum, events: &[RunEvent], first: u64) -> Result<Json, Error> {
+        let version = match datum {
+            Datum::Inline(value) => return Ok(value.clone()),
+            Datum::ArgsAt(version) | Datum::ValueAt(version) => *version,
+        };
+        let own = version.checked_sub(first).and_then(|place| events.get(place as usize));
+        let event = match own {
+            Some(event) => event.clone(),
+            None => slot.record.event(version)?.event,
+        };
+        let found = match datum {
+            Datum::ValueAt(_) => match event.outcome() {
+                Some(Recorded::Value(value)) => Some(value),
+                _ => None,
+            },
+            _ => event.identity().map(|step| step.args.clone()),
+        };
+        found.ok_or_else(|| Error::Record { run: slot.run.id(), version, detail: "it holds no value".to_owned() })
+    }
+
+    /// What follows from where a run stands now: its timer, its place in the queue, its connection, its parking.
+    pub(super) fn arrange(&mut self, run: RunId) {
+        let Some(slot) = self.runs.get_mut(&run) else { return };
+        let due = slot.run.due();
+        if due != slot.due {
+            slot.due = due;
+            self.timers.set(Timer::Run(run), due);
+        }
+        let attached = slot.run.worker().is_some();
+        if !attached && let Some(session) = slot.session.take() {
+            slot.unready.clear();
+            if let Some(session) = self.sessions.get_mut(&session) {
+                session.runs.remove(&run);
+            }
+            self.queues.stir();
+        }
+        if slot.run.wants_worker() && !slot.queued {
+            slot.queued = true;
+            self.queues.push(&slot.namespace, &slot.row.summary.agent, run);
+        }
+        let parkable = slot.session.is_some() && slot.run.parkable().is_some();
+        if parkable != slot.parking {
+            slot.parking = parkable;
+            let at = parkable.then(|| self.now + self.limits.park_after);
+            self.timers.set(Timer::Park(run), at);
+        }
+    }
+
+    /// The run has only waited for long: its worker gets the room back.
+    pub(super) fn park(&mut self, run: RunId) {
+        let Some(slot) = self.runs.get_mut(&run) else { return };
+        slot.parking = false;
+        if slot.run.parkable().is_some() {
+            self.command(run, Command::Park, None);
+        }
+    }
+
+    /// Lets go of a run that is over, or needs nothing but time.
+    pub(super) fn retire(&mut self, run: RunId) {
+        let Some(slot) = self.runs.get(&run) else { return };
+        if !slot.droppable() || slot.session.is_some() {
+            return;
+        }
+        let over = slot.row.summary.status.is_over();
+        let parked = slot.row.parked && matches!(slot.row.summary.status, RunStatus::Waiting);
+        if !over && !parked {
+            return;
+        }
+        let Some(slot) = self.runs.remove(&run) else { return };
+        if over {
+            self.forget_timers(run);
+            self.forget_grants(run);
+        } else {
+            let dormant = Dormant { namespace: slot.namespace, agent: slot.row.summary.agent };
+            self.dormant.insert(run, dormant);
+        }
+    }
+
+    pub(super) fn forget_timers(&mut self, run: RunId) {
+        for timer in [Timer::Run(run), Timer::Park(run), Timer::Resume(run), Timer::Log(run)] {
+            self.timers.set(timer, None);
+        }
+    }
+
+    /// The log refused a commit of this run a while ago: take the run up again.
+    pub(super) fn resume(&mut self, run: RunId) {
+        let Some(dormant) = self.dormant.get(&run).cloned() else { return };
+        match self.load(&dormant.namespace, run) {
+            Ok(()) => {}
+            Err(Error::RunUnknown { .. }) => drop(self.refused.remove(&run)),
+            Err(error) => {
+                tracing::warn!(%run, %error, "a run cannot be read");
+                let wait = self.refused.get(&run).copied().unwrap_or(self.limits.refused_wait);
+                self.timers.set(Timer::Resume(run), Some(self.now + wait));
+            }
+        }
+    }
+
+    /// Writes the lines that a run's worker logged.
+    pub(super) fn flush_log(&mut self, run: RunId) {
+        let Some(mut slot) = self.runs.remove(&run) else { return };
+        let lines = std::mem::take(&mut slot.log);
+        let data = serde_json::json!({ "lines": lines });
+        let event = RunEvent::Emitted(Emitted { id: None, kind: "run.logged".to_owned(), data: Arc::<Value>::new(data) });
+        if slot.run.apply(&event).is_ok() {
+            self.settle(slot, Decision { events: vec![event], actions: Vec::new() }, None, None);
+        } else {
+            self.runs.insert(run, slot);
+        }
+    }
+}
+
+/// What a run's end means to the run that waits for it.
+pub(crate) fn end_of(event: &RunEvent) -> Option<Recorded> {
+    match event {
+        RunEvent::Completed(body) => Some(Recorded::Value(body.result.clone())),
+        RunEvent::Failed(body) => Some(Recorded::Error(body.error.clone())),
+        RunEvent::Cancelled(body) => Some(Recorded::Error(StepError {
+            name: "Cancelled".to_owned(),
+            message: body.reason.clone(),
+            retryable: Some(false),
+            retry_after_ms: None,
+            details: None,
+        })),
+        _ => None,
+    }
+}
+
+fn unknown(namespace: &Namespace, run: RunId) -> Error {
+    Error::RunUnknown { id: run.to_string(), namespace: namespace.to_string() }
+}

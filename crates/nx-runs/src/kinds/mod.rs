@@ -1,0 +1,14 @@
+//! The kinds of resource that this frontier acts on, Agent and Toolset, and what the engine needs of them.
+
+mod agent;
+mod declared;
+mod fields;
+mod toolset;
+
+pub use declared::{AgentRules, Declared, ToolRules};
+use nx_types::KindDescriptor;
+
+/// The kinds, for the registry.
+pub fn descriptors() -> Vec<KindDescriptor> {
+    vec![agent::descriptor(), toolset::descriptor()]
+}

@@ -1,0 +1,646 @@
+//! The simulation itself: one server, some workers, one outside, one person, one clock. Whatever can happen next is
+//! drawn from the seed; servers and workers die where the plan says.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+use neuraxis_sdk::frames;
+use nx_journal::{
+    Commit, Core, Filter, MasterKeySource, Reader,
+    backend::memory::{Disk, MemoryBackend},
+};
+use nx_types::{
+    ApprovalId, Duration, Env, ErrorCode as _, Namespace, Rng, RunId, Seq,
+    env::{ManualClock, SeededRng},
+};
+use serde_json::Value;
+
+use super::{
+    harness_worker::{Script, Worker},
+    harness_world::World,
+};
+use crate::{
+    engine::{
+        Engine, Input, Limits, Output, Peer, Request, Response, RunKey, SessionId, Ticket, Token, record,
+        request::{ApprovalFilter, Page, Ruling, StartRequest, Started},
+        view::ApprovalView,
+    },
+    error::Error,
+    service::lists,
+};
+
+/// Why a simulation did not end as it should.
+pub type Failure = String;
+
+/// Where processes die. Numbers count from the start of the simulation.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The server, at these writes to its disk.
+    pub server_at_write: BTreeSet<u64>,
+    /// The server, when this many frames have been delivered.
+    pub server_at_frame: BTreeSet<u64>,
+    /// The worker, when this many frames have been delivered.
+    pub worker_at_frame: BTreeSet<u64>,
+    /// The worker, after this many effects, before it reports.
+    pub worker_after_effect: BTreeSet<u64>,
+    /// Connections break, when this many frames have been delivered.
+    pub cut_at_frame: BTreeSet<u64>,
+    /// The disk is full from the first to the second number of frames.
+    pub disk_full: Option<(u64, u64)>,
+    /// The clock jumps by so many seconds when this many frames have been delivered (back if negative).
+    pub clock_jumps: BTreeMap<u64, i64>,
+}
+
+#[derive(Debug)]
+struct Server {
+    core: Core<MemoryBackend>,
+    engine: Engine,
+    commits: VecDeque<(Token, Commit)>,
+}
+
+#[derive(Debug)]
+struct Process {
+    worker: Worker,
+    session: Option<SessionId>,
+    up: VecDeque<frames::Worker>,
+    down: VecDeque<frames::Server>,
+}
+
+/// What makes the agents of a worker process.
+pub type Scripts = Box<dyn Fn() -> Vec<(String, Box<dyn Script>)>>;
+
+/// A simulation.
+pub struct Sim {
+    env: Env,
+    clock: Arc<ManualClock>,
+    draws: SeededRng,
+    disk: Disk,
+    options: nx_journal::Options,
+    limits: Limits,
+    server: Option<Server>,
+    processes: Vec<Process>,
+    scripts: Scripts,
+    /// The outside.
+    pub world: World,
+    plan: Plan,
+    /// Frames delivered.
+    pub frames: u64,
+    effects: u64,
+    numbers: u64,
+    /// Requests for runs that have not been answered.
+    wanted: Vec<(Option<Ticket>, StartRequest)>,
+    /// Runs by key or place.
+    pub started: Vec<Started>,
+    rulings: BTreeMap<Ticket, ApprovalId>,
+    /// Decisions that were acknowledged.
+    pub decided: BTreeMap<ApprovalId, String>,
+    /// Values that workers have received as durable: run, call's place in the log at that time.
+    pub acknowledged: u64,
+    /// How often the server and workers died.
+    pub deaths: (u64, u64),
+    trace: VecDeque<String>,
+}
+
+impl std::fmt::Debug for Sim {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sim").field("frames", &self.frames).field("trace", &self.trace).finish_non_exhaustive()
+    }
+}
+
+/// Steps after which a simulation counts as stuck.
+const MAX_STEPS: u64 = 50_000;
+const TRACE: usize = 60;
+
+/// What can happen next.
+#[derive(Debug, Clone, Copy)]
+enum Move {
+    StartServer,
+    Connect(usize),
+    Up(usize),
+    Down(usize),
+    Work(usize),
+    Append,
+    Ask(usize),
+    Decide,
+    Time,
+}
+
+impl Sim {
+    /// A simulation with one worker process.
+    pub fn new(seed: u64, plan: Plan, scripts: Scripts) -> Self {
+        let (env, clock) = Env::seeded(seed);
+        let mut options = nx_journal::Options::new("simulated");
+        options.master = MasterKeySource::Bytes([7; 32].into());
+        options.min_free_bytes = 0;
+        let mut sim = Self {
+            env,
+            clock,
+            draws: SeededRng::new(seed ^ 0xd1ce),
+            disk: Disk::new(),
+            options,
+            limits: Limits::default(),
+            server: None,
+            processes: Vec::new(),
+            scripts,
+            world: World::new(seed),
+            plan,
+            frames: 0,
+            effects: 0,
+            numbers: 0,
+            wanted: Vec::new(),
+            started: Vec::new(),
+            rulings: BTreeMap::new(),
+            decided: BTreeMap::new(),
+            acknowledged: 0,
+            deaths: (0, 0),
+            trace: VecDeque::new(),
+        };
+        sim.spawn_worker();
+        sim
+    }
+
+    /// Adds a worker process.
+    pub fn spawn_worker(&mut self) {
+        self.numbers += 1;
+        let worker = Worker::new(&format!("w{}", self.numbers), (self.scripts)());
+        self.processes.push(Process { worker, session: None, up: VecDeque::new(), down: VecDeque::new() });
+    }
+
+    /// Replaces what new worker processes execute (another version of the code).
+    pub fn deploy(&mut self, scripts: Scripts) {
+        self.scripts = scripts;
+    }
+
+    /// Asks for a run.
+    pub fn want(&mut self, request: StartRequest) {
+        self.wanted.push((None, request));
+    }
+
+    fn note(&mut self, what: String) {
+        if self.trace.len() >= TRACE {
+            self.trace.pop_front();
+        }
+        self.trace.push_back(what);
+    }
+
+    /// What happened lately, for failures.
+    pub fn story(&self) -> String {
+        self.trace.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
+    }
+
+    fn draw(&self, below: usize) -> usize {
+        (self.draws.next_u64() % below.max(1) as u64) as usize
+    }
+
+    /// Writes to the disk so far.
+    pub fn writes(&self) -> u64 {
+        self.disk.writes()
+    }
+
+    /// Reads the log.
+    pub fn reader(&self) -> Result<Reader, Failure> {
+        let server = self.server.as_ref().ok_or("the server is down")?;
+        Ok(server.core.reader())
+    }
+
+    /// Goes on until `done` says so.
+    pub fn run_until(&mut self, mut done: impl FnMut(&mut Self) -> Result<bool, Failure>) -> Result<(), Failure> {
+        for _ in 0..MAX_STEPS {
+            if self.server.is_some() && self.wanted.is_empty() && done(self)? {
+                return Ok(());
+            }
+            self.step()?;
+        }
+        Err(format!("stuck after {MAX_STEPS} steps:\n{}", self.story()))
+    }
+
+    /// Goes on until every run that was asked for is over, and every worker knows.
+    pub fn run_to_end(&mut self) -> Result<(), Failure> {
+        self.run_until(|sim| {
+            let reader = sim.reader()?;
+            let over = |started: &Started| -> Result<bool, Failure> {
+                let summary = lists::summary(&reader, &Namespace::default(), started.run).map_err(text)?;
+                Ok(summary.is_some_and(|summary| summary.status.is_over()))
+            };
+            for started in &sim.started {
+                if !over(started)? {
+                    return Ok(false);
+                }
+            }
+            Ok(sim.quiet())
+        })
+    }
+
+    /// Nothing is on its way.
+    pub fn quiet(&self) -> bool {
+        let idle = |process: &Process| {
+            process.up.is_empty() && process.down.is_empty() && process.worker.jobs.is_empty() && process.worker.welcomed
+        };
+        self.server.as_ref().is_some_and(|server| server.commits.is_empty()) && self.processes.iter().all(idle)
+    }
+
+    fn step(&mut self) -> Result<(), Failure> {
+        let moves = self.moves()?;
+        let chosen = match moves.as_slice() {
+            [] => Move::Time,
+            moves => moves.get(self.draw(moves.len())).copied().unwrap_or(Move::Time),
+        };
+        match chosen {
+            Move::StartServer => self.start_server()?,
+            Move::Connect(of) => self.connect(of),
+            Move::Up(of) => self.up(of)?,
+            Move::Down(of) => self.down(of)?,
+            Move::Work(of) => self.work(of),
+            Move::Append => self.append()?,
+            Move::Ask(of) => self.ask(of),
+            Move::Decide => self.decide()?,
+            Move::Time => self.pass_time()?,
+        }
+        self.flush();
+        Ok(())
+    }
+
+    fn moves(&self) -> Result<Vec<Move>, Failure> {
+        let mut moves = Vec::new();
+        let Some(server) = &self.server else {
+            moves.push(Move::StartServer);
+            moves.extend(self.working());
+            return Ok(moves);
+        };
+        for (of, process) in self.processes.iter().enumerate() {
+            match process.session {
+                None => moves.push(Move::Connect(of)),
+                Some(_) => {
+                    if !process.up.is_empty() {
+                        moves.push(Move::Up(of));
+                    }
+                    if !process.down.is_empty() {
+                        moves.push(Move::Down(of));
+                    }
+                }
+            }
+        }
+        moves.extend(self.working());
+        if !server.commits.is_empty() {
+            moves.push(Move::Append);
+        }
+        let unasked = self.wanted.iter().enumerate().filter(|(_, (ticket, _))| ticket.is_none());
+        moves.extend(unasked.map(|(of, _)| Move::Ask(of)));
+        if moves.is_empty() && self.rulings.is_empty() && !self.waiting()?.is_empty() {
+            moves.push(Move::Decide);
+        }
+        Ok(moves)
+    }
+
+    fn working(&self) -> Vec<Move> {
+        let busy = self.processes.iter().enumerate().filter(|(_, process)| !process.worker.jobs.is_empty());
+        busy.map(|(of, _)| Move::Work(of)).collect()
+    }
+
+    /// Approvals that wait for a person.
+    pub fn waiting(&self) -> Result<Vec<ApprovalView>, Failure> {
+        let page = Page { cursor: None, limit: Some(100) };
+        let found = lists::approvals(&self.reader()?, &Namespace::default(), &ApprovalFilter::default(), &page);
+        Ok(found.map_err(text)?.items)
+    }
+
+    fn start_server(&mut self) -> Result<(), Failure> {
+        self.note("server starts".to_owned());
+        let backend = MemoryBackend::open(&self.disk);
+        if let Some(write) = self.plan.server_at_write.pop_first() {
+            self.disk.crash_at(write.max(self.disk.writes()));
+        }
+        let core = match Core::open(backend, &self.options, self.env.clone()) {
+            Ok(core) => core,
+            Err(nx_journal::Error::Crashed) => {
+                self.deaths.0 += 1;
+                return Ok(());
+            }
+            // A full disk refuses the new epoch; the operator makes room.
+            Err(nx_journal::Error::DiskFull) => {
+                self.disk.set_full(false);
+                return Ok(());
+            }
+            Err(error) => return Err(format!("the log does not open: {error}")),
+        };
+        let engine = Engine::open(
+            self.limits.clone(),
+            RunKey::new([9; 32]),
+            "sim".to_owned(),
+            self.env.clone(),
+            core.reader(),
+        );
+        self.server = Some(Server { core, engine: engine.map_err(text)?, commits: VecDeque::new() });
+        Ok(())
+    }
+
+    fn kill_server(&mut self) {
+        self.note("server dies".to_owned());
+        self.deaths.0 += 1;
+        self.server = None;
+        self.rulings.clear();
+        for (ticket, _) in &mut self.wanted {
+            *ticket = None;
+        }
+        for process in &mut self.processes {
+            hang_up(process);
+        }
+    }
+
+    fn kill_worker(&mut self, of: usize) {
+        self.deaths.1 += 1;
+        let Some(process) = self.processes.get_mut(of) else { return };
+        let session = process.session;
+        let name = process.worker.name.clone();
+        self.processes.remove(of);
+        self.note(format!("worker {name} dies"));
+        self.spawn_worker();
+        if let Some(session) = session {
+            self.tell(Input::Disconnected { session });
+        }
+    }
+
+    fn tell(&mut self, input: Input) {
+        let now = self.env.now();
+        if let Some(server) = &mut self.server {
+            server.engine.handle(input, now);
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    fn connect(&mut self, of: usize) {
+        let session = SessionId(self.number());
+        if let Some(process) = self.processes.get_mut(of) {
+            process.session = Some(session);
+            process.up.clear();
+            process.down.clear();
+            process.up.push_back(process.worker.hello());
+        }
+        self.tell(Input::Connected { session, peer: Peer::default() });
+    }
+
+    /// A frame has been delivered: whoever dies now, dies.
+    fn delivered(&mut self, of: usize) {
+        self.frames += 1;
+        let frames = self.frames;
+        if let Some(jump) = self.plan.clock_jumps.remove(&frames) {
+            let now = self.env.now().as_micros() + jump * 1_000_000;
+            self.clock.set(nx_types::Timestamp::from_micros(now));
+        }
+        if let Some((from, to)) = self.plan.disk_full {
+            self.disk.set_full((from..to).contains(&frames));
+        }
+        if self.plan.server_at_frame.remove(&frames) {
+            self.kill_server();
+        }
+        if self.plan.worker_at_frame.remove(&frames) {
+            self.kill_worker(of);
+        } else if self.plan.cut_at_frame.remove(&frames)
+            && let Some(process) = self.processes.get_mut(of)
+        {
+            let session = process.session;
+            hang_up(process);
+            if let Some(session) = session {
+                self.note("connection breaks".to_owned());
+                self.tell(Input::Disconnected { session });
+            }
+        }
+    }
+
+    fn up(&mut self, of: usize) -> Result<(), Failure> {
+        let Some(process) = self.processes.get_mut(of) else { return Ok(()) };
+        let (Some(session), Some(frame)) = (process.session, process.up.pop_front()) else { return Ok(()) };
+        self.note(format!("> {frame:?}"));
+        // What crosses a wire is text: nothing may be lost in it.
+        let wire = serde_json::to_string(&frame).map_err(|error| error.to_string())?;
+        let frame = serde_json::from_str(&wire).map_err(|error| format!("{wire}: {error}"))?;
+        self.tell(Input::Frame { session, frame });
+        self.delivered(of);
+        Ok(())
+    }
+
+    fn down(&mut self, of: usize) -> Result<(), Failure> {
+        let Some(process) = self.processes.get_mut(of) else { return Ok(()) };
+        let Some(frame) = process.down.pop_front() else { return Ok(()) };
+        let wire = serde_json::to_string(&frame).map_err(|error| error.to_string())?;
+        let frame: frames::Server = serde_json::from_str(&wire).map_err(|error| format!("{wire}: {error}"))?;
+        if matches!(frame, frames::Server::Result { .. } | frames::Server::Error { .. }) {
+            self.acknowledged += 1;
+        }
+        let told = format!("< {frame:?}");
+        process.worker.receive(frame, &mut process.up);
+        self.note(told);
+        self.delivered(of);
+        Ok(())
+    }
+
+    fn work(&mut self, of: usize) {
+        let Some(process) = self.processes.get_mut(of) else { return };
+        let mut report = VecDeque::new();
+        process.worker.work(&mut self.world, &mut report);
+        self.effects += 1;
+        if self.plan.worker_after_effect.remove(&self.effects) {
+            self.kill_worker(of);
+        } else if let Some(process) = self.processes.get_mut(of)
+            && process.session.is_some()
+        {
+            process.up.append(&mut report);
+        }
+    }
+
+    /// The log takes a group of the commits that wait.
+    fn append(&mut self) -> Result<(), Failure> {
+        let most = 1 + self.draw(4);
+        let Some(server) = &mut self.server else { return Ok(()) };
+        let most = most.min(server.commits.len());
+        let mut group: Vec<(Token, Commit)> = server.commits.drain(..most).collect();
+        let crashed = |error: &nx_journal::Error| matches!(error, nx_journal::Error::Crashed);
+        for (_, commit) in &mut group {
+            match put_blobs(&mut server.core, commit, self.options.max_event_bytes) {
+                Err(error) if crashed(&error) => {
+                    self.kill_server();
+                    return Ok(());
+                }
+                _ => {}
+            }
+        }
+        let commits: Vec<Commit> = group.iter().map(|(_, commit)| commit.clone()).collect();
+        let outcomes = server.core.append(&commits);
+        if outcomes.iter().any(|outcome| outcome.as_ref().is_err_and(crashed)) {
+            self.kill_server();
+            return Ok(());
+        }
+        for ((token, _), outcome) in group.into_iter().zip(outcomes) {
+            if let Err(error) = &outcome
+                && !error.retryable()
+                && error.code().as_str() != "NX-JRN-0001"
+            {
+                return Err(format!("the log refused a commit: {error}\n{}", self.story()));
+            }
+            server.engine.committed(token, outcome);
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self, of: usize) {
+        let ticket = Ticket(self.number());
+        let Some((asked, request)) = self.wanted.get_mut(of) else { return };
+        *asked = Some(ticket);
+        let request = Box::new(Request::Start(request.clone()));
+        self.tell(Input::Request { ticket, request });
+    }
+
+    /// A person looks at what waits, and answers one question.
+    fn decide(&mut self) -> Result<(), Failure> {
+        let waiting = self.waiting()?;
+        let Some(view) = waiting.get(self.draw(waiting.len())) else { return Ok(()) };
+        let (decision, value) = match view.why.as_str() {
+            "call" | "standalone" => ("approve", None),
+            "in_doubt" => match self.world.look(&view.call, &view.args) {
+                frames::Found::Done(value) => ("complete", Some(value)),
+                _ => ("not_done", None),
+            },
+            "new_once" => ("run", None),
+            _ => ("reuse", None),
+        };
+        let ruling = Ruling {
+            decision: decision.to_owned(),
+            hash: Some(view.hash),
+            by: "ann".to_owned(),
+            roles: vec![view.who.clone()],
+            reason: Some("simulated".to_owned()),
+            args: None,
+            value,
+            step: None,
+        };
+        let ticket = Ticket(self.number());
+        self.rulings.insert(ticket, view.id);
+        self.note(format!("person: {decision} {} ({})", view.id, view.why));
+        let request = Request::Decide { namespace: Namespace::default(), approval: view.id, ruling };
+        self.tell(Input::Request { ticket, request: Box::new(request) });
+        Ok(())
+    }
+
+    /// Nothing else can happen: time passes until something is due.
+    fn pass_time(&mut self) -> Result<(), Failure> {
+        let Some(server) = &self.server else { return Ok(()) };
+        let Some(wake) = server.engine.wake() else {
+            return Err(format!("nothing is due and nothing can happen:\n{}", self.story()));
+        };
+        let step = wake.since(self.env.now()).max(Duration::from_millis(1));
+        self.clock.advance(step);
+        self.note(format!("{step} pass"));
+        let now = self.env.now();
+        let sessions: Vec<SessionId> = self.processes.iter().filter_map(|process| process.session).collect();
+        if let Some(server) = &mut self.server {
+            // Sockets are alive: pings cross.
+            for session in sessions {
+                server.engine.handle(Input::Alive { session }, now);
+            }
+            server.engine.tick(now);
+        }
+        Ok(())
+    }
+
+    /// What the engine wants done goes on its way.
+    fn flush(&mut self) {
+        let now = self.env.now();
+        let Some(server) = &mut self.server else { return };
+        server.engine.tick(now);
+        for output in server.engine.drain() {
+            match output {
+                Output::Commit { token, commit } => server.commits.push_back((token, commit)),
+                Output::Send { session, frame } => {
+                    if let Some(process) = self.processes.iter_mut().find(|process| process.session == Some(session)) {
+                        process.down.push_back(frame);
+                    }
+                }
+                Output::Close { session } => {
+                    if let Some(process) = self.processes.iter_mut().find(|process| process.session == Some(session)) {
+                        hang_up(process);
+                    }
+                }
+                Output::Reply { ticket, answer } => {
+                    if let Some(id) = self.rulings.remove(&ticket) {
+                        if answer.is_ok() {
+                            self.decided.insert(id, "decided".to_owned());
+                        }
+                    } else if let Some(of) = self.wanted.iter().position(|(asked, _)| *asked == Some(ticket)) {
+                        match answer {
+                            Ok(Response::Started(started)) => {
+                                self.wanted.remove(of);
+                                self.started.push(started);
+                            }
+                            _ => {
+                                if let Some((asked, _)) = self.wanted.get_mut(of) {
+                                    *asked = None;
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Every event's bytes as the log keeps them, for comparison.
+    pub fn journal_bytes(&self) -> Result<Vec<u8>, Failure> {
+        let reader = self.reader()?;
+        let mut bytes = Vec::new();
+        let mut from = Seq(0);
+        loop {
+            let events = reader.events(from, 1000, &Filter::default()).map_err(|error| error.to_string())?;
+            let Some(last) = events.last() else { return Ok(bytes) };
+            from = last.seq().next();
+            for event in &events {
+                bytes.extend_from_slice(&event.header.encode());
+                bytes.extend_from_slice(event.data.bytes().unwrap_or_default());
+            }
+        }
+    }
+
+    /// The decoded events of a run.
+    pub fn events(&self, run: RunId) -> Result<Vec<record::Entry>, Failure> {
+        let mut record = record::Record::new(self.reader()?, Namespace::default(), run);
+        record.page(0, 100_000).map_err(text)
+    }
+
+    /// The result of a run.
+    pub fn result(&self, run: RunId) -> Result<Value, Failure> {
+        let end = self.events(run)?;
+        let end = end.iter().rev().find_map(|entry| crate::engine::end_of(&entry.event));
+        match end {
+            Some(crate::machine::Recorded::Value(value)) => Ok((*value).clone()),
+            Some(crate::machine::Recorded::Error(error)) => Ok(serde_json::json!({ "failed": error.name })),
+            None => Err(format!("run {run} has not ended")),
+        }
+    }
+}
+
+fn text(error: Error) -> Failure {
+    error.to_string()
+}
+
+fn hang_up(process: &mut Process) {
+    process.session = None;
+    process.up.clear();
+    process.down.clear();
+    process.worker.cut();
+}
+
+/// Large data goes into blobs, as the service does it.
+fn put_blobs(core: &mut Core<MemoryBackend>, commit: &mut Commit, max: usize) -> Result<(), nx_journal::Error> {
+    for event in commit.events.iter_mut().filter(|event| event.data.len() > max) {
+        let subject = event.data_subject.clone().unwrap_or_else(|| event.subject.to_string());
+        let blob = core.put_blob(&event.namespace, &subject, &event.data)?;
+        event.data = record::outside(blob);
+        event.blobs.push(blob);
+    }
+    Ok(())
+}
