@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 import urllib.error
 import urllib.parse
@@ -42,30 +43,39 @@ class RunView:
 class Client:
     """The HTTP API of a server. Address and token come from NEURAXIS_URL and NEURAXIS_TOKEN if not given."""
 
-    def __init__(self, url: Optional[str] = None, token: Optional[str] = None, *, timeout: float = 10.0) -> None:
+    def __init__(
+        self, url: Optional[str] = None, token: Optional[str] = None, *, namespace: Optional[str] = None,
+        timeout: float = 10.0,
+    ) -> None:
         address, self._token = settings(url, token)
         self._base = addresses(address)[1]
+        self._namespace = namespace or os.environ.get("NEURAXIS_NAMESPACE") or None
         self._timeout = timeout
 
     def start(
         self, agent: Union[str, "Agent[Any]"], input: Any = None, *, key: Optional[str] = None,
-        deadline: Optional[str] = None,
+        deadline: Optional[Duration] = None,
     ) -> str:
-        """Starts a run; its id. With a `key` it is started once, however often this is called."""
+        """Starts a run; its id. With a `key` it is started once, however often this is called. `deadline` is the
+        longest time it may take."""
         body: Dict[str, Any] = {"agent": agent.name if isinstance(agent, Agent) else agent, "input": input}
         if key is not None:
             body["key"] = key
         if deadline is not None:
-            body["deadline"] = deadline
-        answer = self.request("POST", "/api/runs", body)
-        return str(answer.get("run") or answer.get("id"))
+            body["deadline"] = _text(millis(deadline, "deadline"))
+        return str(self._post("/api/runs", body)["run"])
 
     def get(self, run: str, *, wait: Duration = 0) -> RunView:
         """A run as it is, or, with `wait`, as soon as it has ended or that time has passed."""
-        wait_s = millis(wait, "wait") / 1000
-        query = f"?wait={wait_s:g}s" if wait_s else ""
-        answer = self.request("GET", f"/api/runs/{_quote(run)}{query}", timeout=self._timeout + wait_s)
-        return _view(run, answer)
+        return self._get(run, millis(wait, "wait"), {})
+
+    def _get(self, run: str, wait_ms: int, query: Dict[str, str]) -> RunView:
+        if wait_ms:
+            query["wait"] = _text(wait_ms)
+        if self._namespace is not None:
+            query["namespace"] = self._namespace
+        path = f"/api/runs/{_quote(run)}" + (f"?{urllib.parse.urlencode(query)}" if query else "")
+        return _view(self.request("GET", path, timeout=self._timeout + wait_ms / 1000))
 
     def result(self, run: str, *, timeout: Optional[Duration] = None) -> Any:
         """Waits until a run has ended; its result. Raises `RunFailed`, or `TimeoutError` while it goes on."""
@@ -73,7 +83,7 @@ class Client:
         while True:
             left = LONG_WAIT_S if deadline is None else min(LONG_WAIT_S, deadline - time.monotonic())
             began = time.monotonic()
-            view = self.get(run, wait=max(0.0, left))
+            view = self._get(run, max(0, int(left * 1000)), {"limit": "1"})
             if view.status == "completed":
                 return view.result
             if view.ended:
@@ -92,11 +102,16 @@ class Client:
 
     def signal(self, run: str, name: str, payload: Any = None) -> None:
         """Sends a signal to a run."""
-        self.request("POST", f"/api/runs/{_quote(run)}/signal", {"name": name, "payload": payload})
+        self._post(f"/api/runs/{_quote(run)}/signal", {"name": name, "payload": payload})
 
     def cancel(self, run: str, reason: str = "") -> None:
         """Asks a run to stop; its completed steps are undone."""
-        self.request("POST", f"/api/runs/{_quote(run)}/cancel", {"reason": reason})
+        self._post(f"/api/runs/{_quote(run)}/cancel", {"reason": reason})
+
+    def _post(self, path: str, body: Dict[str, Any]) -> Any:
+        if self._namespace is not None:
+            body["namespace"] = self._namespace
+        return self.request("POST", path, body)
 
     def request(self, method: str, path: str, body: Any = None, *, timeout: Optional[float] = None) -> Any:
         """A request to the API: the answer's JSON, or `ApiError`."""
@@ -127,15 +142,34 @@ def _problem(error: urllib.error.HTTPError) -> Dict[str, Any]:
         return {"detail": error.reason}
 
 
-def _view(run: str, answer: Mapping[str, Any]) -> RunView:
-    """From the API's answer, whose summary may be nested."""
-    summary: Any = answer.get("summary")
-    flat: Dict[str, Any] = {**(summary if isinstance(summary, dict) else {}), **{k: v for k, v in answer.items() if k != "summary"}}
+def _text(ms: int) -> str:
+    """A length of time as the API reads it."""
+    parts = []
+    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
+        count, ms = divmod(ms, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts) or "0ms"
+
+
+def _view(answer: Mapping[str, Any]) -> RunView:
     return RunView(
-        id=str(flat.get("id") or flat.get("run") or run),
-        status=str(flat.get("status", "")),
-        agent=str(flat.get("agent", "")),
-        result=flat.get("result"),
-        error=flat.get("error"),
+        id=str(answer.get("id", "")),
+        status=str(answer.get("status", "")),
+        agent=str(answer.get("agent", "")),
+        result=answer.get("result"),
+        error=_error(answer),
         raw=answer,
     )
+
+
+def _error(answer: Mapping[str, Any]) -> Optional[Dict[str, Any]]:
+    """The error's object; lists have `NAME: message` alone."""
+    failure = answer.get("failure")
+    if isinstance(failure, dict):
+        return failure
+    text = answer.get("error")
+    if not isinstance(text, str):
+        return None
+    name, _, message = text.partition(": ")
+    return {"name": name, "message": message}

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import urllib.parse
 from typing import Any, Dict, Optional, Tuple
 
-from websockets.frames import Opcode
+from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
+
+from neuraxis.options import millis
 
 from .server import Server, Session
 
@@ -103,10 +106,12 @@ class Connection(asyncio.Protocol):
         for event in self.socket.events_received():
             if isinstance(event, Request):
                 self._accept(event)
+            elif not isinstance(event, Frame):
+                continue
             elif event.opcode is Opcode.TEXT:
                 self.listener.largest_frame = max(self.listener.largest_frame, len(event.data))
                 if self.session is not None:
-                    self.listener.server.receive(self.session, json.loads(event.data))
+                    self.listener.server.receive(self.session, json.loads(bytes(event.data)))
             elif event.opcode is Opcode.PONG and event.data == b"barrier" and self._barrier is not None:
                 self._barrier.set_result(None)
                 self._barrier = None
@@ -171,17 +176,22 @@ class Connection(asyncio.Protocol):
             if not any(session.offers_agent(request["agent"]) for session in server.sessions):
                 return 404, {"code": "NX-RUN-0017", "detail": f"no agent `{request['agent']}` is known"}
             run = server.start(request["agent"], request.get("input"), request.get("key"))
-            return 201, {"run": run.id, "existing": False}
+            return 200, {"run": run.id, "existing": False}
         if method == "GET" and parts[:2] == ["api", "runs"]:
             run = server.runs[parts[2]]
-            if query.startswith("wait=") and not run.ended:
-                ended = asyncio.get_running_loop().create_future()
-                run.on_end.append(lambda _: ended.done() or ended.set_result(None))
-                await asyncio.wait({ended}, timeout=float(query[5:].rstrip("s")))
-            answer = {"id": run.id, "agent": run.agent, "status": run.status}
+            wait = dict(urllib.parse.parse_qsl(query)).get("wait")
+            if wait is not None and not run.ended:
+                ended = asyncio.Event()
+                run.on_end.append(lambda _: ended.set())
+                try:
+                    await asyncio.wait_for(ended.wait(), millis(wait) / 1000)
+                except asyncio.TimeoutError:
+                    pass
+            view: Dict[str, Any] = {"id": run.id, "agent": run.agent, "status": run.status}
             if run.status == "completed":
-                answer["result"] = run.result
+                view["result"] = run.result
             if run.error is not None:
-                answer["error"] = run.error
-            return 200, answer
+                view["failure"] = run.error
+                view["error"] = f"{run.error['name']}: {run.error['message']}"
+            return 200, view
         return 404, {"code": "NX-REF-0004", "detail": f"nothing at {path}"}
