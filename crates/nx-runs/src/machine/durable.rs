@@ -13,7 +13,7 @@ use super::{
     approval::{Approval, Why},
     event::{
         ApprovalDecided, ApprovalEnded, ApprovalRequested, Cause, Created, How, Identity, Interrupted, Json, Kind,
-        RunEvent, Ruling, Started, StepCompleted, StepResolved, StepStarted, StepWaiting, Wait,
+        Kept, KeptUndo, RunEvent, Ruling, Started, StepCompleted, StepResolved, StepStarted, StepWaiting, Wait,
     },
     record::{Records, State},
 };
@@ -151,6 +151,7 @@ impl Durable {
                 self.records.carry();
                 self.open.clear();
                 self.failures.clear();
+                self.timers.retain(|(_, timer)| *timer == Timer::Deadline);
             }
             RunEvent::CancelRequested(request) => {
                 self.parked = false;
@@ -227,6 +228,63 @@ impl Durable {
             self.timers.insert((deadline, Timer::Deadline));
         }
         self.head = Some(Arc::new(created.clone()));
+    }
+
+    /// What the next `run.carried` keeps.
+    pub(super) fn kept(&self) -> Kept {
+        let (worker, version) = self.worker.clone().unwrap_or_default();
+        let undo = |undo: &Undoable| KeptUndo {
+            n: undo.n,
+            name: undo.name.clone(),
+            undo: undo.undo.clone(),
+            args_at: undo.args_at,
+            value_at: undo.value_at,
+        };
+        let deadline = self.head.as_ref().is_some_and(|head| head.deadline.is_some());
+        let held = self.timers.iter().any(|(_, timer)| *timer == Timer::Deadline);
+        Kept {
+            steps: self.records.next() - 1,
+            segment: self.segment + 1,
+            inc: self.inc,
+            worker,
+            version,
+            no_deadline: deadline && !held,
+            signals: self.signals.iter().map(|(name, queue)| (name.clone(), queue.iter().cloned().collect())).collect(),
+            seen: self.seen.iter().cloned().collect(),
+            undos: self.undos.iter().map(undo).collect(),
+        }
+    }
+
+    /// Takes in a run's creation and its last carry, without the events between.
+    pub(super) fn resume(&mut self, created: &RunEvent, carried: &RunEvent, version: u64) -> Result<(), Error> {
+        let (RunEvent::Created(created), RunEvent::Carried(carried)) = (created, carried) else {
+            return Err(Error::value("a run is resumed from `run.created` and `run.carried`"));
+        };
+        let kept = &*carried.kept;
+        self.created(created);
+        if kept.no_deadline {
+            self.timers.clear();
+        }
+        self.version = version;
+        self.inc = kept.inc;
+        self.worker = Some((kept.worker.clone(), kept.version.clone()));
+        self.segment = kept.segment;
+        self.state = Some(carried.state.clone());
+        self.records.base = kept.steps;
+        self.signals =
+            kept.signals.iter().map(|(name, queue)| (name.clone(), queue.iter().cloned().collect())).collect();
+        self.seen = kept.seen.iter().cloned().collect();
+        let undo = |undo: &KeptUndo| Undoable {
+            n: undo.n,
+            name: undo.name.clone(),
+            undo: undo.undo.clone(),
+            args_at: undo.args_at,
+            value_at: undo.value_at,
+            by: None,
+            outcome: None,
+        };
+        self.undos = kept.undos.iter().map(undo).collect();
+        Ok(())
     }
 
     fn incarnation_started(&mut self, started: &Started) {

@@ -2,12 +2,18 @@
 //! is JSON; the type stands in the event's header ([`RunEvent::kind`]). An event type of another name on the same
 //! subject is one that the agent emitted itself ([`RunEvent::Emitted`]).
 
+mod access;
+mod kept;
+
 use std::sync::Arc;
 
 use neuraxis_sdk::frames::{Approve, Effect, StepError, Undo};
 use nx_types::{ApprovalId, Digest, EventId, RunId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub use access::{Recorded, end_of};
+pub use kept::{Kept, KeptUndo};
 
 use super::{approval::Why, digest};
 use crate::Error;
@@ -148,6 +154,8 @@ pub struct Interrupted {
 pub struct Carried {
     /// What the agent continues from.
     pub state: Json,
+    /// What survives of the history, so that loading the run need not read it.
+    pub kept: Box<Kept>,
     /// Completed steps of the segment that the code no longer asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub orphans: Vec<Orphan>,
@@ -712,110 +720,4 @@ codec! {
     "approval.withdrawn" => ApprovalWithdrawn,
     "signal.received" => SignalReceived,
     "incarnation.diverged" => Diverged,
-}
-
-/// A recorded outcome: what a reused step answers.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Recorded {
-    /// A value.
-    Value(Json),
-    /// An error.
-    Error(StepError),
-}
-
-impl RunEvent {
-    /// The outcome that this event records, if it is one that [`super::Answer::Recorded`] points to.
-    pub fn outcome(&self) -> Option<Recorded> {
-        match self {
-            Self::StepCompleted(body) => Some(Recorded::Value(body.value.clone())),
-            Self::StepFailed(body) => Some(Recorded::Error(body.error.clone())),
-            Self::StepResolved(StepResolved { how: How::Completed { value }, .. }) => {
-                Some(Recorded::Value(value.clone()))
-            }
-            Self::StepResolved(StepResolved { how: How::Failed { error }, .. }) => Some(Recorded::Error(error.clone())),
-            _ => None,
-        }
-    }
-
-    /// The arguments that the event holds: of the step, or as a person edited them.
-    pub fn args(&self) -> Option<&Json> {
-        match self {
-            Self::ApprovalDecided(body) => body.args.as_ref(),
-            Self::ApprovalRequested(body) => Some(&body.args),
-            _ => self.identity().map(|step| &step.args),
-        }
-    }
-
-    /// Who the step is, if this is the first event about one.
-    pub fn identity(&self) -> Option<&Identity> {
-        match self {
-            Self::StepStarted(body) => body.step.as_deref(),
-            Self::StepCompleted(body) => body.step.as_deref(),
-            Self::AttemptFailed(body) => body.step.as_deref(),
-            Self::StepFailed(body) => body.step.as_deref(),
-            Self::StepWaiting(body) => body.step.as_deref(),
-            _ => None,
-        }
-    }
-
-    /// The step that the event is about.
-    pub fn step(&self) -> Option<u64> {
-        match self {
-            Self::StepStarted(body) => Some(body.n),
-            Self::StepCompleted(body) => Some(body.n),
-            Self::AttemptFailed(body) => Some(body.n),
-            Self::StepFailed(body) => Some(body.n),
-            Self::StepWaiting(body) => Some(body.n),
-            Self::StepInDoubt(body) => Some(body.n),
-            Self::StepResolved(body) => Some(body.n),
-            Self::ApprovalRequested(body) => Some(body.n),
-            Self::ApprovalDecided(body) => Some(body.n),
-            _ => None,
-        }
-    }
-
-    /// The approval that the event is about.
-    pub fn approval(&self) -> Option<ApprovalId> {
-        match self {
-            Self::ApprovalRequested(body) => Some(body.id),
-            Self::ApprovalEscalated(body) => Some(body.id),
-            Self::ApprovalVoted(body) => Some(body.id),
-            Self::ApprovalDecided(body) => Some(body.id),
-            Self::ApprovalExpired(body) | Self::ApprovalWithdrawn(body) => Some(body.id),
-            _ => None,
-        }
-    }
-
-    /// The values that the event holds, each with its JSON pointer in the event's data: what the value store shares.
-    pub fn values_mut(&mut self) -> Vec<(&'static str, &mut Json)> {
-        match self {
-            Self::Created(body) => vec![("/input", &mut body.input)],
-            Self::Carried(body) => vec![("/state", &mut body.state)],
-            Self::Completed(body) => vec![("/result", &mut body.result)],
-            Self::StepStarted(body) => args(&mut body.step),
-            Self::StepCompleted(body) => {
-                let mut all = args(&mut body.step);
-                all.push(("/value", &mut body.value));
-                all
-            }
-            Self::AttemptFailed(body) => args(&mut body.step),
-            Self::StepFailed(body) => args(&mut body.step),
-            Self::StepWaiting(body) => args(&mut body.step),
-            Self::StepResolved(StepResolved { how: How::Completed { value }, .. }) => vec![("/how/completed/value", value)],
-            Self::ApprovalRequested(body) => vec![("/args", &mut body.args)],
-            Self::ApprovalDecided(body) => {
-                let mut all: Vec<_> = body.args.iter_mut().map(|args| ("/args", args)).collect();
-                if let Ruling::Complete { value } = &mut body.decision {
-                    all.push(("/decision/complete/value", value));
-                }
-                all
-            }
-            Self::SignalReceived(body) => vec![("/payload", &mut body.payload)],
-            _ => Vec::new(),
-        }
-    }
-}
-
-fn args(step: &mut Option<Box<Identity>>) -> Vec<(&'static str, &mut Json)> {
-    step.iter_mut().map(|step| ("/step/args", &mut step.args)).collect()
 }

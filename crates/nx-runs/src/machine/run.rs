@@ -53,6 +53,11 @@ impl Run {
         self.durable.apply(event)
     }
 
+    /// Takes in `run.created` and the last `run.carried`, whose version is given, in place of all events up to it.
+    pub fn resume(&mut self, created: &RunEvent, carried: &RunEvent, version: u64) -> Result<(), Error> {
+        self.durable.resume(created, carried, version)
+    }
+
     /// What the run's events alone decide: equal for the live run and one that was loaded from its events.
     pub fn durable(&self) -> &Durable {
         &self.durable

@@ -12,7 +12,7 @@ use crate::{
         durable::Phase,
         event::{
             ApprovalEnded, CancelRequested, Cancelled, Carried, Cause, Compensating, Completed, Failed, Interrupted,
-            Json, Kind, Orphan, Recorded, Retried, RunEvent, Started, null,
+            Json, Kind, Orphan, Retried, RunEvent, Started, end_of, null,
         },
         live::{LiveTimer, Stage},
         record::State,
@@ -99,9 +99,8 @@ impl Deciding<'_> {
         self.unwant_calls();
         self.withdraw_all("the run has completed")?;
         let orphans = self.orphans();
-        self.record(RunEvent::Completed(Completed { result: result.clone(), orphans }))?;
         self.act(Action::Close { inc, state: "completed" });
-        self.tell_parent(Recorded::Value(result))?;
+        self.end(RunEvent::Completed(Completed { result, orphans }))?;
         self.run.live.reset(&self.run.durable.records);
         Ok(())
     }
@@ -224,23 +223,22 @@ impl Deciding<'_> {
         let error = match cause {
             Cause::Failed(error) => error,
             Cause::Cancelled(reason) if not_undone.is_empty() => {
-                self.record(RunEvent::Cancelled(Cancelled { reason: reason.clone(), not_undone }))?;
-                let error = step_error("Cancelled", format!("run `{}` was cancelled: {reason}", self.run.id));
-                return self.tell_parent(Recorded::Error(error));
+                return self.end(RunEvent::Cancelled(Cancelled { reason, not_undone }));
             }
             Cause::Cancelled(reason) => {
                 step_error("CompensationFailed", format!("cancelled ({reason}), but not everything could be undone"))
             }
         };
-        self.record(RunEvent::Failed(Failed { error: error.clone(), orphans, not_undone }))?;
-        self.tell_parent(Recorded::Error(error))
+        self.end(RunEvent::Failed(Failed { error, orphans, not_undone }))
     }
 
-    fn tell_parent(&mut self, outcome: Recorded) -> Result<(), Error> {
-        if let Some(parent) = self.run.durable.head()?.parent {
+    /// Records the end, and tells the run that waits for it.
+    fn end(&mut self, event: RunEvent) -> Result<(), Error> {
+        let parent = self.run.durable.head()?.parent;
+        if let (Some(parent), Some(outcome)) = (parent, end_of(&event)) {
             self.act(Action::NotifyParent { run: parent.run, step: parent.step, outcome });
         }
-        Ok(())
+        self.record(event)
     }
 
     /// Takes back every question but those about doubts that must be settled.
@@ -329,7 +327,8 @@ impl Deciding<'_> {
         let Some((call, state)) = self.run.live.carry.take() else { return Ok(()) };
         self.withdraw_all("the run carried")?;
         let orphans = self.orphans();
-        self.record(RunEvent::Carried(Carried { state, orphans }))?;
+        let kept = Box::new(self.run.durable.kept());
+        self.record(RunEvent::Carried(Carried { state, kept, orphans }))?;
         self.run.live.reset(&self.run.durable.records);
         self.reply(call, Answer::Value { value: null(), live: true });
         Ok(())
