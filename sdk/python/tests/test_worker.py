@@ -129,7 +129,7 @@ class Agents(Harness):
             return "?"
 
         await self.work()
-        self.assertIn("NotJson the result of `broken`: at `/x`: a `set` has no JSON form", await self.result_of("catches"))
+        self.assertIn("ValueRefused the result of `broken`: at `/x`: a `set` has no JSON form", await self.result_of("catches"))
 
     async def test_rules_of_use(self) -> None:
         @nx.step
@@ -419,6 +419,32 @@ class Agents(Harness):
         await self.until(lambda: run.ended)
         self.assertEqual((run.result, entered), (5, [1, 2]))
         self.assertEqual(worker.runs, {})
+
+
+    async def test_tools_that_probe_and_undo_take_arguments_by_name(self) -> None:
+        seen: List[Any] = []
+
+        @nx.tool("pay", effect="idempotent")
+        def give_back(order: str, result: str, *, key: nx.Key) -> None:
+            seen.append((order, result, bool(key)))
+
+        @nx.tool("pay", effect="once", undo=give_back)
+        def refund(order: str, cents: int = 5) -> str:
+            return f"paid {cents}"
+
+        pay = nx.toolset("pay")
+
+        @nx.agent
+        async def fails() -> None:
+            await pay.refund(order="A17", undo=pay.give_back)
+            raise nx.NonRetryable("out of stock")
+
+        await self.work()
+        run = await self.run_agent("fails")
+        self.assertEqual((run.status, seen), ("failed", [("A17", "paid 5", True)]))
+        hello = self.server.sessions[0].hello
+        assert hello is not None
+        self.assertEqual(hello["toolsets"][0]["tools"][1], {"name": "refund", "effect": "once", "undo": "give_back"})
 
 
 class Credit(Harness):

@@ -24,7 +24,7 @@ _ATTEMPTS = 5
 class BlobError(Error):
     """A large value could not be uploaded or fetched."""
 
-    code = "NX-SDK-0009"
+    code = "NX-SDK-0008"
 
 
 def is_large(text: str) -> bool:

@@ -26,6 +26,9 @@ log = logging.getLogger("neuraxis")
 Name = Tuple[str, int, int]
 """Run, step, attempt."""
 
+# How the server calls tools that undo, and tools that probe.
+_ENVELOPES = ({"args", "result"}, {"args", "idempotency_key"})
+
 TOOL_OUTCOMES_KEPT = 256
 """Outcomes of tools that were sent and have no acknowledgement: told again after a reconnection."""
 
@@ -33,7 +36,7 @@ TOOL_OUTCOMES_KEPT = 256
 class Grant:
     """One permission to execute, and what came of it."""
 
-    __slots__ = ("name", "call", "inc", "session", "answer", "effect", "outcome", "task", "on_end")
+    __slots__ = ("name", "call", "inc", "session", "answer", "effect", "outcome", "task", "on_end", "listed")
 
     def __init__(self, name: Name, call: int, inc: int, session: Session, answer: str, effect: str) -> None:
         self.name = name
@@ -45,6 +48,7 @@ class Grant:
         self.outcome: Optional[Outcome] = None
         self.task: Optional["asyncio.Task[Any]"] = None
         self.on_end: Optional[Callable[[], None]] = None
+        self.listed = True
 
     def wire(self) -> Dict[str, Any]:
         """As `hello.executing` and `late` name it."""
@@ -63,7 +67,7 @@ class Grants:
 
     def executing(self) -> List[Dict[str, Any]]:
         """For `hello`: what still executes here, or has ended without the server knowing."""
-        return [grant.wire() for grant in (*self._grants.values(), *self._sent_tools.values())]
+        return [grant.wire() for grant in (*self._grants.values(), *self._sent_tools.values()) if grant.listed]
 
     def connected(self, session: Session) -> None:
         """Tells what ended in the meantime."""
@@ -95,7 +99,7 @@ class Grants:
     def _detach(self, grant: Grant) -> None:
         grant.session = None
         grant.on_end = None
-        if grant.effect == "code":
+        if grant.effect == "code" or not grant.listed:
             self._grants.pop(grant.name, None)
             if grant.task is not None:
                 grant.task.cancel()
@@ -150,9 +154,13 @@ class Grants:
         self, grant: Grant, function: Function, frame: Dict[str, Any], context: contextvars.Context,
         execution: Execution, timeout: Optional[int],
     ) -> None:
-        """A person changed the arguments, or they come from the record: they arrive as JSON."""
+        """A person changed the arguments, or another worker called: they arrive as JSON."""
         try:
-            args = function.revive(await self._fetched(grant.name[0], frame["args"]))
+            given = await self._fetched(grant.name[0], frame["args"])
+            if isinstance(given, dict) and frame["t"] == "tool" and given.keys() in _ENVELOPES:
+                args = select(function, given["args"], given.get("result"))
+            else:
+                args = function.revive(given)
         except Exception as error:
             self._end(grant, failure(NonRetryable(str(error)), with_traceback=False))
             return
@@ -178,9 +186,9 @@ class Grants:
 
             # A copy: the agent's thread may be inside the context already.
             worker.pool.submit(context.copy().run, run)
-        if timeout_ms is not None and grant.effect != "once":
-            # Whether an attempt of `once` that takes too long took place is not known: the server puts it in doubt,
-            # and this worker goes on, to tell what came of it.
+        if timeout_ms is not None and (function.is_async or grant.effect != "once"):
+            # A thread can't be stopped. Of an attempt of `once` that goes on in one, the outcome is still awaited:
+            # the server's own clock puts it in doubt meanwhile.
             loop.call_later(timeout_ms / 1000, self._too_long, grant, timeout_ms)
 
     async def _run_async(
@@ -213,7 +221,8 @@ class Grants:
                 self._send_late(session, grant)
         if grant.answer == "tool_done":
             del self._grants[grant.name]
-            self._sent_tools[grant.name] = grant
+            if grant.listed:
+                self._sent_tools[grant.name] = grant
             if len(self._sent_tools) > TOOL_OUTCOMES_KEPT:
                 self._sent_tools.pop(next(iter(self._sent_tools)))
         if grant.on_end is not None:
@@ -317,11 +326,16 @@ class Grants:
     def _server_grant(self, frame: Dict[str, Any], effect: str) -> Optional[Grant]:
         name = (frame["run"], frame["grant"]["step"], frame["grant"]["attempt"])
         session = self._worker.session
-        if session is None or name in self._grants:
+        if session is None:
             return None
         # `code` would be dropped with the connection; a tool is a call into the outside.
         grant = Grant(name, frame["call"], 0, session, "tool_done", "read" if effect == "code" else effect)
-        self._grants[name] = grant
+        if name in self._grants:
+            # A probe is called under the grant that is in doubt, which may still execute here: it changes nothing and
+            # is not told late.
+            grant.name = (name[0], name[1], -frame["call"])
+            grant.listed = False
+        self._grants[grant.name] = grant
         return grant
 
 

@@ -11,11 +11,11 @@ import concurrent.futures
 import contextvars
 import random
 import time
-from typing import TYPE_CHECKING, Any, Callable, Dict, NoReturn, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple
 
 from ._flow import Execution, Flow, Waiter, current_flow, execution_here
 from ._json import Reviver, encode
-from .errors import Dropped, Refused, UsageError, step_failed, to_wire
+from .errors import MESSAGE_MAX, Dropped, Refused, UsageError, step_failed, to_wire
 
 if TYPE_CHECKING:
     from ._function import Function
@@ -114,8 +114,12 @@ async def perform(operation: Operation, what: str) -> Any:
             if operation.function is not None and operation.outcome is None:
                 entry.context = contextvars.copy_context()
             session.begin(entry)
-            answer = await waiter
-            flow.waiter = None
+            try:
+                answer = await waiter
+            finally:
+                flow.waiter = None
+                if waiter.done() and not waiter.cancelled():
+                    waiter.exception()  # looked at, even if the task is cancelled in the same turn of the loop
             if answer["t"] == "refused":
                 await asyncio.sleep(_refused(operation, session, entry, answer["problem"], refusals))
                 refusals += 1
@@ -274,7 +278,13 @@ def success(value: Any, name: str) -> Outcome:
     try:
         return "ok", encode(value, f"the result of `{name}`")
     except TypeError as error:
-        return failure(error, with_traceback=False)
+        return value_refused(error)
+
+
+def value_refused(error: BaseException) -> Outcome:
+    """The outcome of an execution that took place and whose value can't be recorded: of an effect `once`, the server
+    then takes it as in doubt, not as failed."""
+    return "error", encode({"name": "ValueRefused", "message": str(error)[:MESSAGE_MAX], "retryable": False}, "the error")
 
 
 def failure(error: BaseException, with_traceback: bool = True) -> Outcome:
@@ -297,10 +307,3 @@ def not_in_async(what: str) -> None:
     if asyncio._get_running_loop() is not None:
         raise UsageError(f"{what} blocks and was called from async code; await the call without `.sync`")
 
-
-Performer = Callable[[Operation, str], Any]
-
-
-def unreachable() -> NoReturn:
-    """Marks what the protocol rules out."""
-    raise AssertionError("unreachable")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Deque, Dict, Optional
 from ._blobs import is_large, reference
 from ._flow import Run
 from ._json import encode, loads
-from ._perform import Call, Outcome, failure
+from ._perform import Call, Outcome, value_refused
 from ._wire import Wire
 from .errors import Dropped
 
@@ -118,7 +118,7 @@ class Session:
             log.error("the outcome of a step of run %s could not be uploaded: %s", run, error)
             if not self.open:
                 return
-            kind, text = failure(error, with_traceback=False)
+            kind, text = value_refused(error)
         if self.open:
             self.wire.send(f'{head},"outcome":{{"{kind}":{text}}}}}'.encode())
 

@@ -19,20 +19,20 @@ TRACEBACK_MAX = 8192
 class Error(Exception):
     """Base of the SDK's errors. `code` names the paragraph in the documentation of errors."""
 
-    code = "NX-SDK-0006"
+    code = "NX-SDK-0005"
     retryable = False
 
 
 class UsageError(Error):
     """The SDK is used against its rules; the message names the fix."""
 
-    code = "NX-SDK-0006"
+    code = "NX-SDK-0005"
 
 
 class NotJson(Error, TypeError):
     """A value can't enter the record."""
 
-    code = "NX-SDK-0004"
+    code = "NX-SDK-0003"
 
 
 class NonRetryable(Exception):
@@ -78,7 +78,7 @@ class Refused(Error):
 
     def __init__(self, step: str, problem: Mapping[str, Any]) -> None:
         self.step = step
-        self.code = str(problem.get("code", "NX-SDK-0008"))
+        self.code = str(problem.get("code", "NX-SDK-0007"))
         self.detail = str(problem.get("detail", ""))
         self.retryable = bool(problem.get("retryable", False))
         super().__init__(f"the server refused step `{step}`: {self.detail} [{self.code}]")
@@ -99,7 +99,7 @@ class TurnedAway(Error):
     """The server closed the connection and does not want this worker back."""
 
     def __init__(self, problem: Mapping[str, Any]) -> None:
-        self.code = str(problem.get("code", "NX-SDK-0008"))
+        self.code = str(problem.get("code", "NX-SDK-0007"))
         self.detail = str(problem.get("detail", ""))
         super().__init__(f"the server turned the worker away: {self.detail} [{self.code}]")
 
