@@ -1,6 +1,7 @@
 //! The mail sink, against lettre and against a client that tests its limits.
 
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};
+use parcels::services::smtp::Maildir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -88,4 +89,13 @@ async fn a_stopping_server_says_so() {
     let mut rest = String::new();
     stream.read_to_string(&mut rest).await.unwrap();
     assert!(rest.ends_with("421 4.3.2 shutting down\r\n"), "{rest}");
+}
+
+#[tokio::test]
+async fn what_was_half_written_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    Maildir::open(dir.path()).unwrap();
+    std::fs::write(dir.path().join("tmp/1.left"), "half").unwrap();
+    let maildir = Maildir::open(dir.path()).unwrap();
+    assert!(!dir.path().join("tmp/1.left").exists() && maildir.messages().unwrap().is_empty());
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails panics")]
 
 mod mail;
+mod manifests;
 mod payment;
 mod shop;
 mod support;

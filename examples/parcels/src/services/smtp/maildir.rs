@@ -33,12 +33,18 @@ pub struct Mail {
 }
 
 impl Maildir {
-    /// Opens a maildir; makes its directories if need be.
+    /// Opens a maildir; makes its directories if need be. What a killed server left half written was never
+    /// acknowledged, and goes. One server owns a maildir.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, Error> {
         let path = path.into();
         for part in ["tmp", "new", "cur"] {
             let part = path.join(part);
             fs::create_dir_all(&part).map_err(Error::file(&part))?;
+        }
+        let tmp = path.join("tmp");
+        for entry in fs::read_dir(&tmp).map_err(Error::file(&tmp))? {
+            let left = entry.map_err(Error::file(&tmp))?.path();
+            fs::remove_file(&left).map_err(Error::file(&left))?;
         }
         Ok(Self(path.into()))
     }

@@ -1,0 +1,54 @@
+//! The example's manifests are what the kinds' registry accepts, and name agents, tools and events that exist.
+
+use nx_control::{Registry, manifest};
+use nx_types::{Namespace, Resource};
+
+fn registry() -> Registry {
+    Registry::new(nx_control::kinds().into_iter().chain(nx_runs::kinds::descriptors()))
+}
+
+fn read(text: &str) -> Vec<Resource> {
+    let documents = manifest::parse(text, &manifest::Limits::default()).unwrap();
+    documents.iter().map(|document| registry().check(document, &Namespace::default()).unwrap()).collect()
+}
+
+#[test]
+fn every_manifest_is_accepted() {
+    let resources: Vec<Resource> = parcels::manifests().flat_map(|(_, text)| read(text)).collect();
+    let named: Vec<String> =
+        resources.iter().map(|resource| format!("{}/{}", resource.kind, resource.metadata.name)).collect();
+    expect_test::expect![[r"
+        Agent/stop-belt
+        Agent/late-parcels
+        Agent/redirect-and-refund
+        Toolset/shop
+        Toolset/pay
+        Toolset/post
+        Toolset/belt
+        Source/motor
+        Reflex/overheat
+        Reflex/belt-stopped
+        Reflex/late-parcel"]]
+    .assert_eq(&named.join("\n"));
+    let agents: Vec<String> = read(include_str!("../../manifests/python.yaml"))
+        .iter()
+        .map(|resource| format!("{}/{}", resource.kind, resource.metadata.name))
+        .collect();
+    assert_eq!(agents, named[..3], "the agents in Python stand for all of them");
+}
+
+#[test]
+fn reflexes_start_agents_that_exist() {
+    let resources: Vec<Resource> = parcels::manifests().flat_map(|(_, text)| read(text)).collect();
+    let of = |kind: &'static str| resources.iter().filter(move |resource| resource.kind == kind);
+    for reflex in of("Reflex") {
+        let agent = reflex.spec["run"]["agent"].as_str().unwrap();
+        assert!(of("Agent").any(|known| known.metadata.name == agent), "{agent}");
+    }
+    let source = of("Source").next().unwrap();
+    assert_eq!(source.spec["file"]["path"], "embedded:motor");
+    assert_eq!(parcels::embedded().map(|(name, _)| name).collect::<Vec<_>>(), ["motor"]);
+    assert_eq!(source.spec["file"]["start_at"], parcels::motor::REPLAY_FROM);
+    let interval = format!("{}ms", parcels::motor::REPLAY_INTERVAL_MS);
+    assert_eq!(source.spec["file"]["interval"].as_str(), Some(interval.as_str()));
+}
