@@ -5,5 +5,9 @@
 //! after a restart; nothing is stored besides the position.
 
 pub(crate) mod compile;
-pub(crate) mod memory;
+mod engine;
+mod history;
+mod memory;
+pub(crate) mod service;
 
+pub use engine::MAX_CHAIN;

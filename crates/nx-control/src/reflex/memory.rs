@@ -7,7 +7,7 @@ use nx_types::{Duration, Timestamp};
 use serde_json::{Value, json};
 
 /// How many firings are remembered for debouncing.
-pub(crate) const MAX_FIRED: usize = 4096;
+pub(crate) const MAX_FIRED: usize = 1024;
 
 /// One event of a window.
 #[derive(Debug, Clone, PartialEq)]
