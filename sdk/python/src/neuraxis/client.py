@@ -21,6 +21,8 @@ from .serving import settings
 
 ENDS = ("completed", "failed", "cancelled")
 LONG_WAIT_S = 30
+# Like the WebSocket beside it, past any proxy of the environment: servers are reached directly.
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ class Client:
         if self._token:
             request.add_header("Authorization", f"Bearer {self._token}")
         try:
-            with urllib.request.urlopen(request, timeout=timeout or self._timeout) as answer:
+            with _OPENER.open(request, timeout=timeout or self._timeout) as answer:
                 text = answer.read()
                 return json.loads(text) if text else None
         except urllib.error.HTTPError as error:
