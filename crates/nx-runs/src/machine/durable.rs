@@ -232,7 +232,7 @@ impl Durable {
 
     /// What the next `run.carried` keeps.
     pub(super) fn kept(&self) -> Kept {
-        let (worker, version) = self.worker.clone().unwrap_or_default();
+        let (worker, version) = self.worker.clone().map_or((None, None), |(worker, version)| (Some(worker), version));
         let undo = |undo: &Undoable| KeptUndo {
             n: undo.n,
             name: undo.name.clone(),
@@ -267,7 +267,7 @@ impl Durable {
         }
         self.version = version;
         self.inc = kept.inc;
-        self.worker = Some((kept.worker.clone(), kept.version.clone()));
+        self.worker = kept.worker.clone().map(|worker| (worker, kept.version.clone()));
         self.segment = kept.segment;
         self.state = Some(carried.state.clone());
         self.records.base = kept.steps;

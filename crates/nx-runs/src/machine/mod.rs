@@ -10,6 +10,7 @@ pub mod approval;
 mod command;
 pub mod digest;
 mod event;
+mod fork;
 mod key;
 mod decide;
 mod durable;
@@ -23,6 +24,7 @@ pub use command::{
     ToolSpec, Work,
 };
 pub use event::*;
+pub use fork::{ForkSpec, fork};
 pub use key::KeyMaker;
 pub use durable::Durable;
 pub use run::{Run, Status};

@@ -85,6 +85,9 @@ const _: () = assert!(size_of::<Record>() <= 48);
 /// How far an occurrence may run ahead of the number of records: calls in flight have none yet.
 const OCCURRENCE_SLACK: usize = 1 << 20;
 
+/// The bit of [`Record::inserted`]; below it stand 4 bits of kind and 2 of effect.
+const INSERTED: u8 = 1 << 6;
+
 const KINDS: [Kind; 11] = [
     Kind::Code,
     Kind::Tool,
@@ -110,7 +113,12 @@ impl Record {
     }
 
     pub(super) fn kind(&self) -> Kind {
-        KINDS.get(usize::from(self.bits >> 2)).copied().unwrap_or_default()
+        KINDS.get(usize::from((self.bits >> 2) & 15)).copied().unwrap_or_default()
+    }
+
+    /// It was not at its place in the code when it was recorded: its ordinal says nothing about the code's order.
+    pub(super) fn inserted(&self) -> bool {
+        self.bits & INSERTED != 0
     }
 
     pub(super) fn keyed(&self) -> bool {
@@ -248,7 +256,8 @@ impl Records {
             }
         };
         let occ = if step.key.is_some() || step.kind == Kind::Undo { 0 } else { step.occ.max(1) };
-        let bits = ((step.kind as u8) << 2) | step.effect as u8;
+        let inserted = if step.note.is_some() { INSERTED } else { 0 };
+        let bits = inserted | ((step.kind as u8) << 2) | step.effect as u8;
         self.all.push(Record { hash: step.hash, name: id, occ, version, rev: step.rev, state, bits });
         if step.effect == Effect::Once {
             self.once.push(index);

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use neuraxis_sdk::frames::{Body, Effect, Grant, Waiting};
-use nx_types::{Duration, EventId, EventType, RunId};
+use nx_types::{Duration, EventId, RunId};
 use serde_json::Value;
 
 use super::{Deciding, step_error};
@@ -18,10 +18,6 @@ use crate::{
         record::State,
     },
 };
-
-/// Event types that an agent may not emit: they are the system's own.
-const RESERVED: [&str; 10] =
-    ["run.", "step.", "approval.", "signal.", "incarnation.", "log.", "key.", "label.", "resource.", "checkpoint."];
 
 impl Deciding<'_> {
     /// A step without a record: asks for approval if it must, then launches it.
@@ -340,13 +336,8 @@ impl Deciding<'_> {
     }
 
     fn emit(&mut self, n: u64, call: Call) -> Result<(), Error> {
-        let kind = call.step.name.as_str();
-        if RESERVED.iter().any(|reserved| kind.starts_with(reserved)) {
-            return Err(Error::invalid(format!("`{kind}` is a type of the system's own events; choose another")));
-        }
-        EventType::new(kind)?;
         let id = EventId::generate(self.cx.now, self.cx.rng);
-        let emitted = Emitted { id: Some(id), kind: kind.to_owned(), data: call.args.clone() };
+        let emitted = Emitted { id: Some(id), kind: call.step.name.clone(), data: call.args.clone() };
         self.record(RunEvent::Emitted(emitted))?;
         let value = serde_json::json!({"event": id, "run": self.run.id, "version": self.run.durable.version});
         self.complete_new(n, call, Arc::new(value), 1)

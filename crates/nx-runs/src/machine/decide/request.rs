@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use neuraxis_sdk::frames::{Effect, OnChange, Step};
+use neuraxis_sdk::frames::{Body, Effect, OnChange, Step};
+use nx_types::EventType;
 
 use super::{Deciding, step_error};
 use crate::{
@@ -16,6 +17,10 @@ use crate::{
         record::{State, name_text},
     },
 };
+
+/// Event types that an agent may not emit: they are the system's own.
+const RESERVED: [&str; 10] =
+    ["run.", "step.", "approval.", "signal.", "incarnation.", "log.", "key.", "label.", "resource.", "checkpoint."];
 
 /// Records looked at before the hash index is made.
 const SCAN: usize = 8;
@@ -58,7 +63,7 @@ impl Deciding<'_> {
             renamed = found != Found::New;
         }
         if call.kind == Kind::Tool && call.tool.is_none() && !matches!(found, Found::Hit(_)) {
-            call.step.body = neuraxis_sdk::frames::Body::Tool { args: std::sync::Arc::unwrap_or_clone(call.args) };
+            call.step.body = Body::Tool { args: std::sync::Arc::unwrap_or_clone(call.args) };
             self.act(Action::Unready { step: call.step });
             return Ok(());
         }
@@ -88,6 +93,13 @@ impl Deciding<'_> {
         }
         if step.name.is_empty() {
             return Err(Error::invalid("a step has a name"));
+        }
+        match &step.body {
+            Body::Emit { .. } => check_emitted(&step.name)?,
+            Body::Approval { .. } if step.approve.is_none() => {
+                return Err(Error::invalid("an approval step says whom to ask: give `approve`"));
+            }
+            _ => {}
         }
         let records = &self.run.durable.records;
         let bounds = [
@@ -207,9 +219,11 @@ impl Deciding<'_> {
         let Some(&record) = self.run.durable.records.at(index) else { return Ok(()) };
         let n = self.run.durable.records.ordinal(index);
         let first = !self.run.live.is_used(index);
-        if first {
+        if first || record.state == State::Superseded {
             self.explain(n, index, &call, renamed)?;
         }
+        // What the record says counts where it is stricter than the code.
+        call.effect = call.effect.max(record.effect());
         self.run.live.use_record(index);
         if let Some(old) = self.run.durable.open.get(&n).and_then(|open| open.over)
             && let Some(old) = self.run.durable.records.index(old)
@@ -259,15 +273,17 @@ impl Deciding<'_> {
             what.push(format!("effect changed: {} before, {} now", word(record.effect()), word(call.effect)));
         }
         let last = self.run.live.last.get(call.step.scope.as_str()).copied().unwrap_or(0);
-        let taken_over = record.state == State::Superseded || record.rev > 0;
-        if n < last && !taken_over {
-            what.push("reordered".to_owned());
-        }
-        if n > last {
-            match self.run.live.last.get_mut(call.step.scope.as_str()) {
-                Some(last) => *last = n,
-                None => {
-                    self.run.live.last.insert(call.step.scope.as_str().into(), n);
+        if record.state == State::Superseded {
+            what.push("its value is kept, although another call took its place".to_owned());
+        } else if !record.inserted() {
+            if n < last {
+                what.push("reordered".to_owned());
+            } else {
+                match self.run.live.last.get_mut(call.step.scope.as_str()) {
+                    Some(last) => *last = n,
+                    None => {
+                        self.run.live.last.insert(call.step.scope.as_str().into(), n);
+                    }
                 }
             }
         }
@@ -315,6 +331,10 @@ impl Deciding<'_> {
         };
         if renamed {
             note.push_str("; renamed");
+        }
+        if record.kind() == call.kind && record.effect() != call.effect {
+            note.push_str(&format!("; effect changed: {} before, {} now", word(record.effect()), word(call.effect)));
+            call.effect = stricter;
         }
         if record.state == State::InDoubt || record.state == State::Started {
             if policy == OnChange::Ask {
@@ -429,6 +449,14 @@ impl Deciding<'_> {
         }
         self.withdraw_new_once()
     }
+}
+
+fn check_emitted(kind: &str) -> Result<(), Error> {
+    if RESERVED.iter().any(|reserved| kind.starts_with(reserved)) {
+        return Err(Error::invalid(format!("`{kind}` is a type of the system's own events; choose another")));
+    }
+    EventType::new(kind)?;
+    Ok(())
 }
 
 fn prefix(hash: &nx_types::Digest) -> u64 {

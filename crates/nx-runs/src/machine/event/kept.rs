@@ -16,8 +16,9 @@ pub struct Kept {
     pub segment: u32,
     /// The incarnation.
     pub inc: u32,
-    /// Its worker.
-    pub worker: String,
+    /// Its worker, if it was with one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<String>,
     /// The version of the worker's code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,

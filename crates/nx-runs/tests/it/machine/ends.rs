@@ -2,7 +2,7 @@
 
 use expect_test::expect;
 use neuraxis_sdk::frames::{Body, Effect, Grant, Outcome, Step, StepError, Undo};
-use nx_runs::machine::{Command, Ruling, Slot};
+use nx_runs::machine::{Command, ForkSpec, Ruling, RunEvent, Slot, fork};
 use nx_types::Timestamp;
 use serde_json::json;
 
@@ -445,5 +445,93 @@ fn undo_of_a_once_tool_that_is_lost_is_a_doubt() {
           + approval.decided {"by":"ann","decision":{"complete":{"value":null}},"n":2}
           + step.resolved {"attempt":1,"by":"person","how":{"completed":{"value":null}},"n":2}
           + run.failed {"error":{"message":"it broke","name":"ValueError"}}
+    "#]].assert_eq(&bench.trace());
+}
+
+/// The parent of the forks: a code, an idempotent and a once step, then a read.
+fn parent() -> Bench {
+    let mut bench = Bench::new();
+    bench.start().code("find", json!("A17")).done(json!({"cents": 84}));
+    bench.step_with("refund", code(Effect::Idempotent, json!(84)), None, undo("cancel")).done(json!("R"));
+    bench.once("mail", json!("A17")).done(json!("M")).complete(json!("ok"));
+    bench
+}
+
+fn forked(parent: &Bench, change: impl FnOnce(&mut ForkSpec)) -> Bench {
+    let mut spec = ForkSpec {
+        parent: parent.run.id(),
+        at: Some(2),
+        input: None,
+        result: None,
+        live: false,
+        by: "ann".to_owned(),
+        key: None,
+    };
+    change(&mut spec);
+    let mut events = fork(parent.log.clone(), spec).unwrap().into_iter();
+    let mut bench = Bench::created(|created| {
+        if let Some(RunEvent::Created(first)) = events.next() {
+            *created = *first;
+        }
+    });
+    events.for_each(|event| bench.load(event));
+    bench.check_rebuilt();
+    bench
+}
+
+#[test]
+fn a_fork_reuses_earlier_steps_and_simulates_later_effects() {
+    let mut bench = forked(&parent(), |_| {});
+    bench.start().code("find", json!("A17")).idempotent("refund", json!(84)).once("mail", json!("B")).complete(json!(1));
+    expect![[r#"
+        start
+          + run.started {"inc":1,"worker":"w1"}
+          > start inc 1 recorded 1 live false
+        1 find
+          > 1: recorded {"cents":84} live
+        2 refund
+          + step.completed {"from":2,"n":4,"step":{"args":84,"effect":"idempotent","name":"refund","note":"simulated: the value is that of the run it was forked from"}}
+          > 2: recorded "R" live
+        3 mail
+          + step.failed {"attempt":0,"error":{"message":"simulated effect has no recorded value; fork with --live to let it take place","name":"SimulatedEffect","retryable":false},"n":5,"step":{"args":"B","effect":"once","name":"mail"}}
+          > 3: error SimulatedEffect: simulated effect has no recorded value; fork with --live to let it take place
+        complete
+          + run.completed {"result":1}
+          > close 1 completed
+    "#]].assert_eq(&bench.trace());
+}
+
+#[test]
+fn a_live_fork_lets_later_effects_take_place() {
+    let mut bench = forked(&parent(), |spec| spec.live = true);
+    bench.start().code("find", json!("A17")).idempotent("refund", json!(84));
+    expect![[r#"
+        start
+          + run.started {"inc":1,"worker":"w1"}
+          > start inc 1 recorded 1 live false
+        1 find
+          > 1: recorded {"cents":84} live
+        2 refund
+          + step.started {"n":4,"step":{"args":84,"effect":"idempotent","name":"refund"}}
+          > 2: execute 4.1 key
+    "#]].assert_eq(&bench.trace());
+}
+
+#[test]
+fn a_fork_can_edit_a_result() {
+    let mut bench = forked(&parent(), |spec| {
+        spec.at = Some(1);
+        spec.result = Some(value(json!({"cents": 1})));
+    });
+    bench.start().code("find", json!("A17")).idempotent("refund", json!(1));
+    expect![[r#"
+        start
+          + run.started {"inc":1,"worker":"w1"}
+          > start inc 1 recorded 1 live false
+        1 find
+          > 1: recorded {"cents":1} live
+        2 refund
+          + step.failed {"attempt":0,"error":{"message":"simulated effect has no recorded value; fork with --live to let it take place","name":"SimulatedEffect","retryable":false},"n":4,"step":{"args":1,"effect":"idempotent","name":"refund"}}
+          > 2: error SimulatedEffect: simulated effect has no recorded value; fork with --live to let it take place
     "#]].assert_eq(&bench.trace());
 }
