@@ -89,10 +89,8 @@ pub fn backup(journal: &Journal, to: &Path, key: &Verifier) -> Result<BackupRepo
         write(to, ERASURES, &lines)?;
     }
     let (origin, size, root) = identity(copy.rows())?;
-    let checkpoint = match copy.rows().checkpoint(u64::MAX)? {
-        Some((_, note)) => Some(String::from_utf8_lossy(&note).into_owned()),
-        None => None,
-    };
+    let newest = copy.rows().checkpoint(u64::MAX)?;
+    let checkpoint = newest.map(|(_, note)| String::from_utf8_lossy(&note).into_owned());
     if let Some(note) = &checkpoint {
         Checkpoint::parse(note.as_bytes())?;
     }

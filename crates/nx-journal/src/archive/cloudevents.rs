@@ -1,4 +1,4 @@
-//! Events as CloudEvents 1.0 (structured mode, one JSON object a line), out of a log and into it.
+//! Events as `CloudEvents` 1.0 (structured mode, one JSON object a line), out of a log and into it.
 //!
 //! `source` is the log and namespace, `subject` what the event is about, `dataschema` names type and schema version.
 //! Extension attributes carry the rest of the header. Data that is JSON stands in `data` as it was recorded, other data
@@ -118,7 +118,7 @@ pub fn export_cloudevents(
     Ok(count)
 }
 
-/// A CloudEvent read from outside, checked.
+/// A `CloudEvent` read from outside, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CloudEvent {
     /// `id`: unique within its source.
@@ -197,11 +197,10 @@ impl CloudEvent {
             Some(subject) => subject,
             None => Subject::new(&format!("import/{name}")).map_err(|error| Error::invalid(error.to_string()))?,
         };
-        let kind = match crate::commit::is_reserved(&self.kind) {
-            true => {
-                EventType::new(&format!("imported.{}", self.kind)).map_err(|error| Error::invalid(error.to_string()))?
-            }
-            false => self.kind,
+        let kind = if crate::commit::is_reserved(&self.kind) {
+            EventType::new(&format!("imported.{}", self.kind)).map_err(|error| Error::invalid(error.to_string()))?
+        } else {
+            self.kind
         };
         let id = self.id.parse::<EventId>().ok().filter(|id| id.to_string() == self.id);
         Ok(NewEvent {

@@ -1,5 +1,5 @@
 //! A log's way out and back: online backup, restore under a new origin, export as transparency log files and as
-//! CloudEvents.
+//! `CloudEvents`.
 //!
 //! What is *not* here: SQL (the storage engine copies itself), and the master key, which no backup holds.
 

@@ -148,10 +148,10 @@ impl Edge {
             complete >>= TILE_HEIGHT;
             level += 1;
         }
-        Ok(Self::from_partial(size, partial))
+        Ok(Self::from_partial(size, &partial))
     }
 
-    fn from_partial(size: u64, levels: Vec<Vec<Digest>>) -> Self {
+    fn from_partial(size: u64, levels: &[Vec<Digest>]) -> Self {
         let mut peaks = Vec::new();
         for (level, hashes) in levels.iter().enumerate() {
             let mut rest = hashes.as_slice();
@@ -173,7 +173,9 @@ impl Edge {
         peaks.truncate((u64::BITS - size.leading_zeros()) as usize);
         let bytes = |hashes: &Vec<Digest>| {
             let mut bytes = Vec::with_capacity(TILE_BYTES);
-            hashes.iter().for_each(|hash| bytes.extend_from_slice(&hash.0));
+            for hash in hashes {
+                bytes.extend_from_slice(&hash.0);
+            }
             bytes
         };
         Self { size, peaks, partial: levels.iter().map(bytes).collect() }

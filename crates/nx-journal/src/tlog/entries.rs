@@ -51,7 +51,9 @@ mod tests {
             let mut bundle = Vec::new();
             let leaves: Vec<Leaf> =
                 headers.into_iter().map(|header| Leaf { sealed: sha256(&header), header }).collect();
-            leaves.iter().for_each(|leaf| push_entry(&mut bundle, &leaf.header, &leaf.sealed).unwrap());
+            for leaf in &leaves {
+                push_entry(&mut bundle, &leaf.header, &leaf.sealed).unwrap();
+            }
             prop_assert_eq!(parse_entries(&bundle).unwrap(), leaves);
         }
 

@@ -164,8 +164,11 @@ fn key_id(name: &str, kind: u8, key: &[u8]) -> u32 {
     u32::from_be_bytes([a, b, c, d])
 }
 
-/// Splits `name+id+base64` and checks the id; gives the name, the signature type and the key's 32 bytes.
-fn parse_key(text: &str, what: &'static str) -> Result<(String, u32, u8, Zeroizing<[u8; 32]>), NoteError> {
+/// Name, id, signature type and the key's bytes.
+type KeyParts = (String, u32, u8, Zeroizing<[u8; 32]>);
+
+/// Splits `name+id+base64`.
+fn parse_key(text: &str, what: &'static str) -> Result<KeyParts, NoteError> {
     let key = |rule| NoteError::Key { what, rule };
     if text.len() > 1024 {
         return Err(key("it is longer than 1,024 bytes"));

@@ -178,8 +178,8 @@ impl Ledger {
             self.states.iter().filter(|(_, row)| !row.found && !erased.contains(&row.key)).collect();
         lost.sort_by_key(|(slot, row)| (row.seq, **slot));
         for (slot, row) in lost {
-            let slot = slot.iter().map(|byte| format!("{byte:02x}")).collect();
-            report.find(Place::LostState { seq: Seq(row.seq), slot }, "it is missing");
+            let slot = u128::from_be_bytes(*slot);
+            report.find(Place::LostState { seq: Seq(row.seq), slot: format!("{slot:032x}") }, "it is missing");
         }
     }
 }

@@ -255,7 +255,7 @@ impl Walk<'_> {
         }
         match (erased, self.keys.is_erased(header.key)) {
             (true, false) => {
-                report.find(place(), format!("its data is gone, but data key {} was not erased", header.key))
+                report.find(place(), format!("its data is gone, but data key {} was not erased", header.key));
             }
             (false, true) => report.find(place(), format!("its data is there, but data key {} was erased", header.key)),
             _ => {}

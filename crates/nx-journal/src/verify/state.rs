@@ -65,7 +65,9 @@ impl Keys {
             keys.missing.remove(&0);
             let mut missing: Vec<u64> = keys.missing.iter().copied().collect();
             missing.sort_unstable();
-            missing.into_iter().for_each(|id| report.find(Place::Key(KeyId(id)), "it is missing"));
+            for id in missing {
+                report.find(Place::Key(KeyId(id)), "it is missing");
+            }
         }
         if next.is_none_or(|next| next < keys.end) {
             report.find(Place::Stored("the number of the next data key".to_owned()), "it has been given already");
@@ -100,7 +102,9 @@ impl Keys {
         );
         odd.extend(recorded.difference(&self.erased).map(|&id| (id, "an event says it was erased, and it is there")));
         odd.sort_unstable();
-        odd.into_iter().for_each(|(id, detail)| report.find(Place::Key(KeyId(id)), detail));
+        for (id, detail) in odd {
+            report.find(Place::Key(KeyId(id)), detail);
+        }
     }
 }
 

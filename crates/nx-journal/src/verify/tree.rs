@@ -126,7 +126,7 @@ impl<'a> Tree<'a> {
         let first = self.size();
         let mut open: Vec<usize> = Vec::new();
         for (at, record) in block.iter().enumerate() {
-            if tile.map_or(record.is_none(), |tile| tile.get(at) != record.as_ref()) {
+            if tile.map_or_else(|| record.is_none(), |tile| tile.get(at) != record.as_ref()) {
                 open.push(at);
             }
         }

@@ -35,8 +35,9 @@ fn a_thousand_old_proofs_hold_and_nothing_of_the_content_is_left() {
     // what will be erased: events, a state row with index entries, a blob
     let person = "customer/erased".to_owned();
     let blob = log.core.put_blob(&namespace, &person, secret(7_777).repeat(100).as_bytes()).unwrap();
-    let sealed_blob =
-        fs::read(dir.path().join("blobs").join(&blob.to_string()[..2]).join(&blob.to_string()[2..])).unwrap();
+    let name = blob.to_string();
+    let (folder, file) = name.split_at(2);
+    let sealed_blob = fs::read(dir.path().join("blobs").join(folder).join(file)).unwrap();
     let mut erased_seqs = Vec::new();
     while log.core.head() < Seq(1_100) {
         let n = log.core.head().0;

@@ -201,57 +201,58 @@ fn a_thousand_random_changes_are_found_where_they_were_made() {
         let target = &targets[pick(&rng, targets.len())];
         let rows = victim.rows(target);
         let (keys, value) = &rows[pick(&rng, rows.len())];
-        let mut columns: Vec<String> = Vec::new();
-        if removal {
-            columns = victim
-                .raw
-                .prepare(&format!("SELECT * FROM {}", target.table))
-                .unwrap()
-                .column_names()
-                .into_iter()
-                .map(str::to_owned)
-                .collect();
-        }
-        let select = selector(target);
-        let params = rusqlite::params_from_iter(keys.iter());
         let what = format!("change {done}: {}.{} of {keys:?}", target.table, target.column);
         if removal {
-            let list = columns.join(", ");
-            let row: Vec<Value> = victim
-                .raw
-                .query_row(&format!("SELECT {list} FROM {} WHERE {select}", target.table), params, |row| {
-                    (0..columns.len()).map(|at| row.get(at)).collect()
-                })
-                .unwrap();
-            let params = rusqlite::params_from_iter(keys.iter());
-            victim.raw.execute(&format!("DELETE FROM {} WHERE {select}", target.table), params).unwrap();
-            expect_found(&victim, target, (keys, value), &what);
-            let marks = (1..=columns.len()).map(|at| format!("?{at}")).collect::<Vec<_>>().join(", ");
-            let insert = format!("INSERT INTO {}({list}) VALUES ({marks})", target.table);
-            victim.raw.execute(&insert, rusqlite::params_from_iter(row.iter())).unwrap();
-        } else {
-            let new = changed(value, &rng);
-            let update = |to: &Value, from: &[Value]| {
-                let sql = format!("UPDATE {} SET {} = ?{} WHERE {select}", target.table, target.column, from.len() + 1);
-                victim.raw.execute(&sql, rusqlite::params_from_iter(from.iter().chain([to])))
-            };
-            // a value that another row has cannot be given
-            match update(&new, keys) {
-                Ok(1) => {}
-                Ok(count) => panic!("{what}: {count} rows"),
-                Err(error) if error.to_string().contains("UNIQUE") => continue,
-                Err(error) => panic!("{what}: {error}"),
-            }
-            expect_found(&victim, target, (keys, value), &what);
-            let mut moved = keys.clone();
-            if let Some(at) = target.keys.iter().position(|key| *key == target.column) {
-                moved[at] = new;
-            }
-            assert_eq!(update(value, &moved).unwrap(), 1, "{what}");
+            remove(&victim, target, keys, &what);
+        } else if !alter(&victim, target, (keys, value), &changed(value, &rng), &what) {
+            continue;
         }
         done += 1;
     }
     assert_eq!(victim.verify().findings, []);
+}
+
+/// Takes a row away, looks, and puts it back.
+fn remove(victim: &Victim, target: &Target, keys: &[Value], what: &str) {
+    let (table, select) = (target.table, selector(target));
+    let all = victim.raw.prepare(&format!("SELECT * FROM {table}")).unwrap();
+    let columns = all.column_names().collect::<Vec<_>>().join(", ");
+    let count = all.column_count();
+    let params = || rusqlite::params_from_iter(keys.iter());
+    let row: Vec<Value> = victim
+        .raw
+        .query_row(&format!("SELECT {columns} FROM {table} WHERE {select}"), params(), |row| {
+            (0..count).map(|at| row.get(at)).collect()
+        })
+        .unwrap();
+    victim.raw.execute(&format!("DELETE FROM {table} WHERE {select}"), params()).unwrap();
+    expect_found(victim, target, (keys, &Value::Null), what);
+    let marks = (1..=count).map(|at| format!("?{at}")).collect::<Vec<_>>().join(", ");
+    let insert = format!("INSERT INTO {table}({columns}) VALUES ({marks})");
+    victim.raw.execute(&insert, rusqlite::params_from_iter(row.iter())).unwrap();
+}
+
+/// Alters a value, looks, and puts it back; false if another row has the new value, so that it cannot be given.
+fn alter(victim: &Victim, target: &Target, row: (&[Value], &Value), new: &Value, what: &str) -> bool {
+    let (keys, value) = row;
+    let select = selector(target);
+    let update = |to: &Value, from: &[Value]| {
+        let sql = format!("UPDATE {} SET {} = ?{} WHERE {select}", target.table, target.column, from.len() + 1);
+        victim.raw.execute(&sql, rusqlite::params_from_iter(from.iter().chain([to])))
+    };
+    match update(new, keys) {
+        Ok(1) => {}
+        Ok(count) => panic!("{what}: {count} rows"),
+        Err(error) if error.to_string().contains("UNIQUE") => return false,
+        Err(error) => panic!("{what}: {error}"),
+    }
+    expect_found(victim, target, row, what);
+    let mut moved = keys.to_vec();
+    if let Some(at) = target.keys.iter().position(|key| *key == target.column) {
+        moved[at] = new.clone();
+    }
+    assert_eq!(update(value, &moved).unwrap(), 1, "{what}");
+    true
 }
 
 fn expect_found(victim: &Victim, target: &Target, row: (&[Value], &Value), what: &str) {
