@@ -24,9 +24,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     for (name, config) in [
         ("small, 1024 under way", AppendConfig { events, ..AppendConfig::default() }),
         ("small, 64 under way", AppendConfig { events: events / 2, outstanding: 64, ..AppendConfig::default() }),
-        ("small with state, 64", AppendConfig { events: events / 4, outstanding: 64, state: true, ..AppendConfig::default() }),
-        ("small with state, 8", AppendConfig { events: events / 10, outstanding: 8, state: true, ..AppendConfig::default() }),
-        ("small with state, 1", AppendConfig { events: events / 40, outstanding: 1, state: true, ..AppendConfig::default() }),
+        (
+            "small with state, 64",
+            AppendConfig { events: events / 4, outstanding: 64, state: true, ..AppendConfig::default() },
+        ),
+        (
+            "small with state, 8",
+            AppendConfig { events: events / 10, outstanding: 8, state: true, ..AppendConfig::default() },
+        ),
+        (
+            "small with state, 1",
+            AppendConfig { events: events / 40, outstanding: 1, state: true, ..AppendConfig::default() },
+        ),
         ("1 KiB, 1024", AppendConfig { events: events / 4, data_bytes: 1024, ..AppendConfig::default() }),
         ("2 KiB, 1024", AppendConfig { events: events / 8, data_bytes: 2048, ..AppendConfig::default() }),
         ("6 KiB, 1024", AppendConfig { events: events / 20, data_bytes: 6144, ..AppendConfig::default() }),

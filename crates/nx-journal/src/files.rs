@@ -32,7 +32,16 @@ pub(crate) fn free_bytes(path: &Path) -> Result<u64, Error> {
 /// One process owns a data directory for as long as this lives.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // A process that is just being forked off may hold a copy of the descriptor: closing ours would not be enough.
+        if let Err(error) = rustix::fs::flock(&self.file, FlockOperation::Unlock) {
+            tracing::warn!(%error, "the data directory's lock cannot be released before the process ends");
+        }
+    }
 }
 
 impl Lock {
@@ -58,7 +67,7 @@ impl Lock {
         }
         file.set_len(0).map_err(fail)?;
         file.write_all(process::id().to_string().as_bytes()).map_err(fail)?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 }
 

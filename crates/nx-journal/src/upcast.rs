@@ -67,14 +67,13 @@ mod tests {
     #[test]
     fn data_is_read_step_by_step() {
         let kind = EventType::new("thing.done").unwrap();
-        let upcasters = Upcasters::new()
-            .with(kind.clone(), 1, |bytes| Ok([bytes, b" two"].concat()))
-            .with(kind.clone(), 2, |bytes| Ok([bytes, b" three"].concat()));
-        let options = Options {
-            master: crate::MasterKeySource::Bytes([1; 32].into()),
-            min_free_bytes: 0,
-            ..Options::new("")
-        };
+        let upcasters = Upcasters::new().with(kind.clone(), 1, |bytes| Ok([bytes, b" two"].concat())).with(
+            kind.clone(),
+            2,
+            |bytes| Ok([bytes, b" three"].concat()),
+        );
+        let options =
+            Options { master: crate::MasterKeySource::Bytes([1; 32].into()), min_free_bytes: 0, ..Options::new("") };
         let mut core = Core::open(MemoryBackend::open(&Disk::new()), &options, Env::seeded(1).0).unwrap();
         for schema in 1..=3 {
             let subject = Subject::new("thing/1").unwrap();
@@ -90,7 +89,8 @@ mod tests {
                 (String::from_utf8(event.data.bytes().unwrap().to_vec()).unwrap(), schema)
             })
             .collect();
-        let expected = [("one two three", 3), ("one three", 3), ("one", 3)].map(|(text, schema)| (text.to_owned(), schema));
+        let expected =
+            [("one two three", 3), ("one three", 3), ("one", 3)].map(|(text, schema)| (text.to_owned(), schema));
         assert_eq!(texts, expected);
     }
 }

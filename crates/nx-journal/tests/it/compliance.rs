@@ -75,7 +75,10 @@ fn events_are_gapless_and_read_back<P: Place>() {
 
     let only = |filter: Filter| texts(&reader.events(Seq(3), 3, &filter).unwrap());
     assert_eq!(only(Filter { types: vec!["step.c".to_owned()], ..all() }), ["3", "6", "9"]);
-    assert_eq!(only(Filter { namespace: Some(default.clone()), subject: Some(even.clone()), ..all() }), ["2", "4", "6"]);
+    assert_eq!(
+        only(Filter { namespace: Some(default.clone()), subject: Some(even.clone()), ..all() }),
+        ["2", "4", "6"]
+    );
     assert_eq!(only(Filter { subject: Some(even), ..all() }), ["2", "4", "6"]);
     assert_eq!(only(Filter { namespace: Some(ns("other")), ..all() }), Vec::<String>::new());
 }
@@ -120,8 +123,10 @@ fn preconditions_see_the_group_and_refuse_alone<P: Place>() {
     };
     let group = [at(0, "a"), at(0, "b"), at(1, "c"), row_at(0), row_at(0), row_at(1), row_at(7)];
     let results = log.core().append(&group);
-    let codes: Vec<String> =
-        results.iter().map(|result| result.as_ref().map_or_else(|error| error.code().to_string(), |_| "ok".to_owned())).collect();
+    let codes: Vec<String> = results
+        .iter()
+        .map(|result| result.as_ref().map_or_else(|error| error.code().to_string(), |_| "ok".to_owned()))
+        .collect();
     assert_eq!(codes, ["ok", "NX-JRN-0001", "ok", "ok", "NX-JRN-0002", "ok", "NX-JRN-0002"]);
     assert!(matches!(results[1], Err(Error::SubjectConflict { expected: 0, actual: 1, .. })));
     assert_eq!(results[5].as_ref().unwrap().versions, [2]);
@@ -160,8 +165,10 @@ fn state_rows_and_indexes_follow_their_commits<P: Place>() {
     let range = IndexRange::Range { from: index::u64(3), to: Some(index::u64(301)) };
     assert_eq!(keys("time", range, false), ["a"]);
 
-    let receipt =
-        log.commit(change(vec![put("run", "a", "A2", &[("status", b"done")])], vec![delete("run", "b"), delete("run", "no")]));
+    let receipt = log.commit(change(
+        vec![put("run", "a", "A2", &[("status", b"done")])],
+        vec![delete("run", "b"), delete("run", "no")],
+    ));
     assert_eq!(receipt.versions, [2]);
     assert_eq!(keys("status", IndexRange::Prefix(vec![]), false), ["a"]);
     assert_eq!(keys("time", IndexRange::Prefix(vec![]), false), Vec::<String>::new());
@@ -380,7 +387,10 @@ fn erasing_leaves_headers_and_nothing_else<P: Place>() {
         log.reopen();
     }
     assert_eq!(log.core().tree().0, before.0 + 1);
-    assert_eq!(log.core().erase(&[(default, "person/anna".to_owned())], "again", "me").unwrap_err().code().as_str(), "NX-JRN-0016");
+    assert_eq!(
+        log.core().erase(&[(default, "person/anna".to_owned())], "again", "me").unwrap_err().code().as_str(),
+        "NX-JRN-0016"
+    );
 }
 
 fn an_erased_subject_can_start_anew<P: Place>() {
@@ -403,12 +413,8 @@ fn retention_erases_what_is_old<P: Place>() {
     }
     log.clock.advance(Duration::from_secs(100));
     log.events([event("run/kept", "a", "again"), event("run/new", "a", "new")]);
-    let policy = RetentionPolicy {
-        namespace: None,
-        prefix: "run/".to_owned(),
-        older_than: Duration::from_secs(50),
-        limit: 10,
-    };
+    let policy =
+        RetentionPolicy { namespace: None, prefix: "run/".to_owned(), older_than: Duration::from_secs(50), limit: 10 };
     let report = log.core().retention(&policy).unwrap();
     assert_eq!((report.keys.len(), report.events), (1, 1));
     let events = log.core().reader().events(Seq(1), 5, &all()).unwrap();
@@ -439,8 +445,7 @@ fn recorded_time_never_goes_back<P: Place>() {
         log.reopen();
     }
     let events = log.core().reader().events(Seq(0), 9, &all()).unwrap();
-    let jumps: Vec<i64> =
-        events.iter().map(|event| event.header.recorded.as_micros() - start.as_micros()).collect();
+    let jumps: Vec<i64> = events.iter().map(|event| event.header.recorded.as_micros() - start.as_micros()).collect();
     assert_eq!(jumps, [0, 500, 500, 500, 7_000_000]);
     let ids: BTreeSet<_> = events.iter().map(|event| event.header.id).collect();
     assert_eq!(ids.len(), 5);

@@ -33,7 +33,9 @@ fn work(core: &mut Core<MemoryBackend>) -> Vec<usize> {
         if group == 3 {
             drop(core.erase(&[(Namespace::default(), "run/1".to_owned())], "asked", "me"));
         }
-        if group == 4 && let Ok(id) = core.put_blob(&Namespace::default(), "run/4", b"content") {
+        if group == 4
+            && let Ok(id) = core.put_blob(&Namespace::default(), "run/4", b"content")
+        {
             let mut new = event("run/4", "a", "with a blob");
             new.blobs = vec![id];
             drop(core.append(&[Commit::of([new])]));
@@ -172,8 +174,7 @@ fn a_full_disk_refuses_cleanly_and_loses_nothing() {
     let mut core = Core::open(SqliteBackend::open(&options).unwrap(), &options, env.clone()).unwrap();
     let mut acknowledged = 1;
     let error = loop {
-        let commits: Vec<Commit> =
-            (0..7).map(|_| Commit::of([event("run/1", "a", &"content ".repeat(100))])).collect();
+        let commits: Vec<Commit> = (0..7).map(|_| Commit::of([event("run/1", "a", &"content ".repeat(100))])).collect();
         let results = core.append(&commits);
         match results.into_iter().collect::<Result<Vec<_>, _>>() {
             Ok(_) => acknowledged += 7,
@@ -239,7 +240,9 @@ fn a_second_process_is_told_who_has_the_directory() {
 
 #[test]
 fn a_newer_format_is_refused_untouched() {
-    for (change, found) in [("PRAGMA user_version=2", 2), ("UPDATE meta SET value = x'0900000000000000' WHERE name = 'format'", 9)] {
+    for (change, found) in
+        [("PRAGMA user_version=2", 2), ("UPDATE meta SET value = x'0900000000000000' WHERE name = 'format'", 9)]
+    {
         let place = OnDisk::fresh();
         drop(Core::open(place.backend(), &place.options(), Env::seeded(1).0).unwrap());
         let connection = rusqlite::Connection::open(place.0.path().join("journal.db")).unwrap();
@@ -252,7 +255,8 @@ fn a_newer_format_is_refused_untouched() {
         assert_eq!(error.code().as_str(), "NX-JRN-0010");
     }
     let place = OnDisk::fresh();
-    fs::write(place.0.path().join("journal.db"), b"not a database at all, but some text of a user".repeat(100)).unwrap();
+    fs::write(place.0.path().join("journal.db"), b"not a database at all, but some text of a user".repeat(100))
+        .unwrap();
     assert_eq!(SqliteBackend::open(&place.options()).unwrap_err().code().as_str(), "NX-JRN-0011");
 }
 
@@ -268,12 +272,11 @@ fn a_missing_or_wrong_master_key_is_explained() {
     let file = place.0.path().join("keys/master.key");
     let key = fs::read_to_string(&file).unwrap();
     assert_eq!(key.trim().len(), 64);
-    let env = |text: &str| Options {
-        master: nx_journal::MasterKeySource::Env(text.to_owned().into()),
-        ..options.clone()
-    };
+    let env =
+        |text: &str| Options { master: nx_journal::MasterKeySource::Env(text.to_owned().into()), ..options.clone() };
     open(&env(&key)).unwrap();
-    for bad in [env("12"), env(&"g".repeat(64)), env(&"0".repeat(64)), Options { master: master(), ..options.clone() }] {
+    for bad in [env("12"), env(&"g".repeat(64)), env(&"0".repeat(64)), Options { master: master(), ..options.clone() }]
+    {
         assert_eq!(open(&bad).unwrap_err().code().as_str(), "NX-JRN-0013");
     }
     fs::remove_file(&file).unwrap();
@@ -300,7 +303,10 @@ fn damaged_pages_are_errors_that_name_their_place() {
     let (mut corrupt, mut silent) = (0, 0);
     for page in (0..whole.len() / 4096).step_by(3) {
         let mut bytes = whole.clone();
-        bytes[page * 4096..(page + 1) * 4096].iter_mut().enumerate().for_each(|(at, byte)| *byte ^= (at * 31 + 7) as u8);
+        bytes[page * 4096..(page + 1) * 4096]
+            .iter_mut()
+            .enumerate()
+            .for_each(|(at, byte)| *byte ^= (at * 31 + 7) as u8);
         fs::write(&path, &bytes).unwrap();
         let result = SqliteBackend::open(&place.options())
             .and_then(|backend| Core::open(backend, &place.options(), Env::seeded(2).0))

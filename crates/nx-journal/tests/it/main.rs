@@ -1,10 +1,13 @@
 //! Tests of the log from the outside.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails panics")]
+
 mod archive;
 mod compliance;
 mod erasure;
-mod fixture;
 mod faults;
+mod fixture;
+mod golden;
 mod journal;
 mod model;
 mod support;

@@ -112,8 +112,7 @@ fn compare<P: Place>(log: &mut Log<P>, model: &Model) {
             .map(|event| event.data.bytes().map(|bytes| String::from_utf8_lossy(bytes).into_owned()))
             .collect();
         assert_eq!(&found, texts);
-        let filter =
-            Filter { namespace: Some(default.clone()), subject: Some(about.clone()), ..Filter::default() };
+        let filter = Filter { namespace: Some(default.clone()), subject: Some(about.clone()), ..Filter::default() };
         assert_eq!(reader.events(Seq(0), 1000, &filter).unwrap(), events);
         if let Some(middle) = events.get(events.len() / 2) {
             assert_eq!(reader.events(middle.header.seq, 1000, &filter).unwrap(), events[events.len() / 2..]);

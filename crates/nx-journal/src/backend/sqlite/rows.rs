@@ -9,8 +9,8 @@ use super::{fail, fail_at};
 use crate::{
     Error,
     backend::{
-        BlobRow, Each, EachCheckpoint, EachEvent, EachTile, EventRow, IndexQuery, IndexRow, KeyRow, Lookup, Page, Rows, Sealed,
-        StateRecord,
+        BlobRow, Each, EachCheckpoint, EachEvent, EachTile, EventRow, IndexQuery, IndexRow, KeyRow, Lookup, Page, Rows,
+        Sealed, StateRecord,
     },
 };
 
