@@ -1,1 +1,43 @@
-fn main() {}
+//! The `neuraxis` command: a server, and a client of its API. Wiring only; what a command does stands in the crate of
+//! its frontier or behind the API.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to the person who started it")]
+
+mod cli;
+mod client;
+mod cmd;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    logging(cli.verbose);
+    // A reader that goes away (`neuraxis runs list | head`) ends the command quietly.
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("neuraxis: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = match runtime.block_on(cmd::run(cli)) {
+        Ok(code) => code,
+        Err(error) => output::failure(&error),
+    };
+    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    code
+}
+
+fn logging(verbose: u8) {
+    use tracing_subscriber::{EnvFilter, fmt};
+    let default = match verbose {
+        0 => "warn",
+        1 => "info",
+        2 => "debug",
+        _ => "trace",
+    };
+    let filter = EnvFilter::try_from_env("NEURAXIS_LOG").unwrap_or_else(|_err| EnvFilter::new(default));
+    fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+}

@@ -1,1 +1,109 @@
-//! To be written.
+//! Serves HTTP, SSE and WebSocket: the API with its OpenAPI description, sign-in, the worker endpoint, the console.
+//!
+//! What is *not* here: business rules. A handler parses, asks a frontier's handle, and shapes the answer. No other
+//! crate serves HTTP.
+
+mod auth;
+mod console;
+mod error;
+mod extract;
+mod routes;
+mod serve;
+mod site;
+mod status;
+mod stream;
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+
+use nx_journal::{Journal, verify::Notary};
+use nx_types::Env;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use auth::{ADMIN, OPERATOR, Principal, Token, VIEWER, WORKER};
+pub use error::{Error, ProblemBody};
+pub use routes::openapi;
+pub use serve::Server;
+
+/// Largest body of a request in bytes, but for blobs.
+pub const MAX_BODY_BYTES: usize = 4 << 20;
+/// Largest blob that a worker may upload in bytes.
+pub const MAX_BLOB_BYTES: usize = 64 << 20;
+
+/// What can be set.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where to listen; port 0 picks a free one. Default 127.0.0.1:7700.
+    pub listen: SocketAddr,
+    /// Certificate chain and private key (PEM). Off loopback they are needed, unless `insecure_http`.
+    pub tls: Option<Tls>,
+    /// Serve plain HTTP off loopback: something in front encrypts. Tokens are needed all the same.
+    pub insecure_http: bool,
+    /// Want a token on loopback too.
+    pub require_token: bool,
+    /// Where the first administrator's token is written (mode 0600) when tokens are needed and none exists.
+    pub admin_token: PathBuf,
+    /// Most connections at once. Default 1024.
+    pub connections: usize,
+}
+
+impl Options {
+    /// Loopback, port 7700.
+    pub fn new(admin_token: impl Into<PathBuf>) -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7700)),
+            tls: None,
+            insecure_http: false,
+            require_token: false,
+            admin_token: admin_token.into(),
+            connections: 1024,
+        }
+    }
+}
+
+/// Files of a certificate.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// The certificate chain, PEM.
+    pub cert: PathBuf,
+    /// The private key, PEM.
+    pub key: PathBuf,
+}
+
+/// The handles of the parts that are served.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// The log.
+    pub journal: Journal,
+    /// Runs and workers.
+    pub runs: nx_runs::Handle,
+    /// Resources and sources.
+    pub control: nx_control::Handle,
+    /// Signs checkpoints.
+    pub notary: Arc<Notary>,
+}
+
+/// What every handler sees.
+#[derive(Debug, Clone)]
+pub(crate) struct Shared {
+    journal: Journal,
+    runs: nx_runs::Handle,
+    control: nx_control::Handle,
+    notary: Arc<Notary>,
+    env: Env,
+    require_token: bool,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Shared {
+    /// Runs a blocking read away from the async threads.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        match tokio::task::spawn_blocking(work).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::Stopping),
+        }
+    }
+}

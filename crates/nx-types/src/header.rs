@@ -131,7 +131,13 @@ pub struct TraceParent {
 
 impl fmt::Display for TraceParent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "00-{:032x}-{:016x}-{:02x}", u128::from_be_bytes(self.trace), u64::from_be_bytes(self.span), self.flags)
+        write!(
+            f,
+            "00-{:032x}-{:016x}-{:02x}",
+            u128::from_be_bytes(self.trace),
+            u64::from_be_bytes(self.span),
+            self.flags
+        )
     }
 }
 

@@ -1,0 +1,513 @@
+//! The command line: kubectl's verbs for resources, nouns with verbs for the rest.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use nx_types::Duration;
+
+/// A nervous system for AI in production.
+#[derive(Debug, Parser)]
+#[command(name = "neuraxis", version, max_term_width = 120, after_help = EXAMPLES, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// How to print: for people, or for programs.
+    #[arg(short, long, value_enum, default_value_t = Format::Human, global = true)]
+    pub(crate) output: Format,
+    /// Log more; twice and thrice for still more.
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub(crate) verbose: u8,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  neuraxis up --example parcels                  start a server with the flagship example
+  neuraxis dev agent.py                          start a server and a worker that reloads
+  neuraxis run refund --input '{\"order\":\"A17\"}' --key A17
+  neuraxis why refund/A17
+
+Exit codes: 0 done; 1 failed; 2 wrong usage; 3 not found; 4 the run failed or was cancelled; 5 the server cannot be reached";
+
+/// Which server to talk to.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ServerArgs {
+    /// The server's address.
+    #[arg(long, env = "NEURAXIS_URL", default_value = "http://127.0.0.1:7700", global = true, value_name = "URL")]
+    pub(crate) url: String,
+    /// A token; better in the environment than on a command line.
+    #[arg(long, env = "NEURAXIS_TOKEN", hide_env_values = true, global = true)]
+    pub(crate) token: Option<String>,
+    /// The namespace.
+    #[arg(short, long, env = "NEURAXIS_NAMESPACE", default_value = "default", global = true)]
+    pub(crate) namespace: String,
+}
+
+/// How to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Human,
+    /// One JSON document.
+    Json,
+    /// YAML.
+    Yaml,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start a server.
+    Up(UpArgs),
+    /// Start a server and a Python worker that restarts when its file changes.
+    Dev(DevArgs),
+    /// Print the smallest manifest of a kind, to start from.
+    Init(KindArg),
+    /// Explain a kind's fields, or list the kinds.
+    Help(HelpArgs),
+    /// Create or change resources from manifests.
+    Apply(ApplyArgs),
+    /// List or print resources.
+    Get(GetArgs),
+    /// Print a resource with its status and latest events.
+    Describe(NamedArgs),
+    /// Delete a resource.
+    Delete(NamedArgs),
+    /// Show what `apply` would change.
+    Diff(ApplyArgs),
+    /// Start a run and follow it to its end.
+    Run(RunArgs),
+    /// List, show, follow and repair runs.
+    #[command(subcommand)]
+    Runs(RunsCommand),
+    /// List and decide what waits for a person.
+    #[command(subcommand)]
+    Approvals(ApprovalsCommand),
+    /// Walk causation backwards: from a run, an approval, a step or an event to its first causes.
+    Why(WhyArgs),
+    /// Events of the log.
+    Events(EventsArgs),
+    /// Prove and check the log.
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// Destroy a data subject's data; headers and proofs stay.
+    Erase(EraseArgs),
+    /// Export the log as CloudEvents, one a line.
+    Export(ExportArgs),
+    /// Copy a running server's log.
+    Backup(BackupArgs),
+    /// Make a data directory from a backup.
+    Restore(RestoreArgs),
+    /// Examine a data directory, or a running server's.
+    Doctor(DoctorArgs),
+    /// List connected workers.
+    Workers,
+    /// Make, list and revoke tokens.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Measure this machine; one JSON object a line.
+    Bench(BenchArgs),
+    /// Print a shell's completion script.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Example:\n  neuraxis up --data ./data --listen 127.0.0.1:0")]
+pub(crate) struct UpArgs {
+    /// The data directory; made when missing.
+    #[arg(long, env = "NEURAXIS_DATA", default_value = "neuraxis-data")]
+    pub(crate) data: PathBuf,
+    /// Where to listen; port 0 picks a free one.
+    #[arg(long, env = "NEURAXIS_LISTEN", default_value = "127.0.0.1:7700")]
+    pub(crate) listen: SocketAddr,
+    /// A folder whose files sources may replay; several may be given.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Run an example beside the server.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) example: Option<String>,
+    /// Leave the example's agents to another worker, such as its Python one.
+    #[arg(long, requires = "example", hide = true)]
+    pub(crate) example_agents_elsewhere: bool,
+    /// Certificate chain (PEM); needed off loopback.
+    #[arg(long, requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Private key (PEM).
+    #[arg(long, requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Serve plain HTTP off loopback, because something in front encrypts.
+    #[arg(long)]
+    pub(crate) insecure_http: bool,
+    /// Want tokens on loopback too.
+    #[arg(long)]
+    pub(crate) require_token: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  neuraxis dev agent.py")]
+pub(crate) struct DevArgs {
+    /// The worker's Python file.
+    pub(crate) file: PathBuf,
+    /// The Python that runs it.
+    #[arg(long, env = "NEURAXIS_PYTHON", default_value = "python3")]
+    pub(crate) python: String,
+    #[command(flatten)]
+    pub(crate) up: UpArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KindArg {
+    /// The kind, for example `reflex`.
+    pub(crate) kind: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HelpArgs {
+    /// The kind; all of them are listed when left out.
+    pub(crate) kind: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  neuraxis apply -f shop.yaml\n  cat *.yaml | neuraxis apply -f - --dry-run")]
+pub(crate) struct ApplyArgs {
+    /// Manifests: files, directories, or `-` for standard input.
+    #[arg(short, long, required = true, value_name = "FILE")]
+    pub(crate) file: Vec<PathBuf>,
+    /// Check and compare, change nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  neuraxis get reflexes\n  neuraxis get reflex overheat -o yaml")]
+pub(crate) struct GetArgs {
+    /// The kind.
+    pub(crate) kind: String,
+    /// The name; all are listed when left out.
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NamedArgs {
+    /// The kind.
+    pub(crate) kind: String,
+    /// The name.
+    pub(crate) name: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  neuraxis run refund --input '{\"order\":\"A17\"}' --key A17")]
+pub(crate) struct RunArgs {
+    /// The agent.
+    pub(crate) agent: String,
+    /// The input, JSON; `@FILE` reads a file, `-` standard input.
+    #[arg(short, long, default_value = "{}")]
+    pub(crate) input: String,
+    /// Start at most one run with this key; a second command follows the first one's run.
+    #[arg(short, long)]
+    pub(crate) key: Option<String>,
+    /// Longest time the run may take.
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) deadline: Option<Duration>,
+    /// Print the run's id and return.
+    #[arg(long)]
+    pub(crate) detach: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RunsCommand {
+    /// List runs, newest first.
+    List(RunsListArgs),
+    /// Show a run with its steps.
+    Show {
+        /// The run, or the first letters of its id.
+        run: String,
+        /// Show arguments and values in full.
+        #[arg(long)]
+        full: bool,
+    },
+    /// Follow a run to its end.
+    Watch {
+        /// The run, or the first letters of its id.
+        run: String,
+    },
+    /// Cancel a run; its completed steps are undone.
+    Cancel {
+        /// The run.
+        run: String,
+        /// Why.
+        #[arg(long, default_value = "cancelled by hand")]
+        reason: String,
+    },
+    /// Send a signal to a run.
+    Signal {
+        /// The run.
+        run: String,
+        /// The signal's name.
+        name: String,
+        /// Its value, JSON.
+        #[arg(long, default_value = "null")]
+        payload: String,
+        /// Makes the signal idempotent.
+        #[arg(long)]
+        id: Option<String>,
+    },
+    /// Start a new run from a prefix of another's record.
+    #[command(after_help = "Example:\n  neuraxis runs fork r_7f3 --at 3 --result '{\"ok\":true}'")]
+    Fork {
+        /// The run.
+        run: String,
+        /// The first step that is not reused.
+        #[arg(long, value_name = "STEP")]
+        at: Option<u64>,
+        /// Another input, JSON.
+        #[arg(long)]
+        input: Option<String>,
+        /// Another result of the step at which it forks, JSON.
+        #[arg(long, requires = "at")]
+        result: Option<String>,
+        /// Perform later effects; otherwise they are simulated.
+        #[arg(long)]
+        live: bool,
+    },
+    /// Re-open failed runs: their completed steps keep.
+    Retry {
+        /// The run; without one, all that the filters name.
+        run: Option<String>,
+        /// All failed runs of this agent.
+        #[arg(long)]
+        agent: Option<String>,
+        /// All failed runs that ended with this error.
+        #[arg(long)]
+        error: Option<String>,
+        /// All failed runs.
+        #[arg(long)]
+        all: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunsListArgs {
+    /// Only this status: queued, running, waiting, compensating, completed, failed, cancelled.
+    #[arg(long)]
+    pub(crate) status: Option<String>,
+    /// Only this agent.
+    #[arg(long)]
+    pub(crate) agent: Option<String>,
+    /// Only runs that need a person: failed, in doubt, asking, waiting for approval.
+    #[arg(long)]
+    pub(crate) inbox: bool,
+    /// Only the run with this key.
+    #[arg(long)]
+    pub(crate) key: Option<String>,
+    /// Most runs.
+    #[arg(long, default_value_t = 50)]
+    pub(crate) limit: usize,
+    /// Continue after this cursor.
+    #[arg(long)]
+    pub(crate) cursor: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ApprovalsCommand {
+    /// List what waits for a person.
+    List {
+        /// Also what was decided.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Show a question with its exact arguments.
+    Show {
+        /// The approval.
+        id: String,
+    },
+    /// Say yes.
+    #[command(after_help = "Example:\n  neuraxis approvals approve a_3k9 --reason 'called the customer'")]
+    Approve(DecideArgs),
+    /// Say no.
+    Deny(DecideArgs),
+    /// Answer another question: reuse, rerun, run, complete, not_done or fail.
+    Rule {
+        /// The answer.
+        decision: String,
+        #[command(flatten)]
+        args: DecideArgs,
+        /// The value, JSON, for `complete`.
+        #[arg(long)]
+        value: Option<String>,
+        /// The step, for `reuse`.
+        #[arg(long)]
+        step: Option<u64>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DecideArgs {
+    /// The approval, or the first letters of its id.
+    pub(crate) id: String,
+    /// Why, for the record.
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+    /// The hash of the arguments you saw; without it they are shown and asked for.
+    #[arg(long)]
+    pub(crate) hash: Option<String>,
+    /// Other arguments, JSON, if the question allows it.
+    #[arg(long, value_name = "JSON")]
+    pub(crate) edit: Option<String>,
+    /// Decide on the arguments as they are now, without asking.
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  neuraxis why refund/A17\n  neuraxis why r_7f3 -o json")]
+pub(crate) struct WhyArgs {
+    /// A run (r_…), an approval (a_…), a step (refund/A17), or a place in the log.
+    pub(crate) target: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  neuraxis events --type step. --follow")]
+pub(crate) struct EventsArgs {
+    /// The first place; the last 50 events when left out.
+    #[arg(long)]
+    pub(crate) from: Option<u64>,
+    /// Only types that start so.
+    #[arg(long = "type")]
+    pub(crate) kind: Option<String>,
+    /// Only this subject.
+    #[arg(long)]
+    pub(crate) subject: Option<String>,
+    /// Most events.
+    #[arg(long, default_value_t = 50)]
+    pub(crate) limit: usize,
+    /// Go on with what comes.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Check every record, the tree, checkpoints and state.
+    #[command(
+        after_help = "Examples:\n  neuraxis audit verify --data ./neuraxis-data --checkpoint kept.txt\n  neuraxis audit verify --tiles ./export"
+    )]
+    Verify {
+        /// A data directory whose server is stopped; the running server's log when left out.
+        #[arg(long)]
+        data: Option<PathBuf>,
+        /// An exported tile directory, checked without any server.
+        #[arg(long, conflicts_with = "data")]
+        tiles: Option<PathBuf>,
+        /// A checkpoint that was kept elsewhere: finds truncation and rewriting.
+        #[arg(long, value_name = "FILE")]
+        checkpoint: Option<PathBuf>,
+        /// The verifier key that signed it, as `audit key` prints it.
+        #[arg(long, value_name = "KEY")]
+        key: Option<String>,
+    },
+    /// Prove that an event stands in the log.
+    Prove {
+        /// The event's place.
+        seq: u64,
+    },
+    /// Sign and print the log's state; keep it elsewhere.
+    Checkpoint,
+    /// Print the verifier key.
+    Key,
+    /// Write the tree as C2SP tlog-tiles.
+    Tiles {
+        /// A new directory on the server's machine.
+        to: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  neuraxis erase run/r_7f3k2m9q0a1b2c3d --reason 'request of the customer'")]
+pub(crate) struct EraseArgs {
+    /// The data subject; a run's is `run/r_…`.
+    pub(crate) data_subject: String,
+    /// Why, for the record.
+    #[arg(long)]
+    pub(crate) reason: String,
+    /// Do not ask.
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// A data directory whose server is stopped; the running server when left out.
+    #[arg(long)]
+    pub(crate) data: Option<PathBuf>,
+    /// The first place.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) from: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BackupArgs {
+    /// A new directory on the server's machine.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) to: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  neuraxis restore ./backup --data ./neuraxis-data --erasures ./old/keys/erasures.jsonl"
+)]
+pub(crate) struct RestoreArgs {
+    /// The backup.
+    pub(crate) backup: PathBuf,
+    /// The new data directory.
+    #[arg(long)]
+    pub(crate) data: PathBuf,
+    /// The list of erasures that came after the backup: they are applied again.
+    #[arg(long)]
+    pub(crate) erasures: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// A data directory whose server is stopped; the running server's when left out.
+    #[arg(long)]
+    pub(crate) data: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a token and print its secret once.
+    #[command(after_help = "Example:\n  neuraxis token create maria --role operator --role lead")]
+    Create {
+        /// Whose it is.
+        name: String,
+        /// admin, operator, viewer, worker, or a role that approvals ask.
+        #[arg(long, required = true)]
+        role: Vec<String>,
+    },
+    /// List tokens.
+    List,
+    /// Revoke a token.
+    Revoke {
+        /// Whose it is.
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Names: journal.append journal.verify runs.native.c1 runs.native.c8 runs.native.c64 start.ready_ms"
+)]
+pub(crate) struct BenchArgs {
+    /// What to measure; a prefix measures all below it.
+    pub(crate) name: String,
+    /// A directory on the disk to measure; a temporary one when left out.
+    #[arg(long)]
+    pub(crate) dir: Option<PathBuf>,
+    /// How long each measurement lasts.
+    #[arg(long, default_value = "5s")]
+    pub(crate) time: Duration,
+}

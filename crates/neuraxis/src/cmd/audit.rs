@@ -1,0 +1,106 @@
+//! `audit`.
+
+use std::{path::Path, process::ExitCode};
+
+use anyhow::Context as _;
+use nx_journal::{
+    Journal, Options,
+    verify::{Audit, Notary, Report, VerifyOptions, outside_checkpoint, verify_export},
+};
+use nx_types::Env;
+use serde_json::{Value, json};
+
+use super::{Context, list, number, text};
+use crate::{cli::AuditCommand, output};
+
+pub(super) async fn run(context: &Context, command: AuditCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        AuditCommand::Verify { data, tiles, checkpoint, key } => {
+            let outside = checkpoint
+                .map(|path| std::fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display())))
+                .transpose()?;
+            let report = match (data, tiles) {
+                (Some(data), _) => of_directory(&data, outside).await?,
+                (None, Some(tiles)) => of_tiles(&tiles, outside, key.as_deref())?,
+                (None, None) => {
+                    let body = json!({"checkpoints": outside.into_iter().collect::<Vec<_>>()});
+                    context.client.post("/api/audit/verify", &body).await?
+                }
+            };
+            output::show(context.format, &report, show)?;
+            let intact = report.get("intact").and_then(Value::as_bool).unwrap_or(false);
+            return Ok(if intact { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        AuditCommand::Prove { seq } => {
+            let proof = context.client.get(&format!("/api/audit/proof/{seq}"), &[]).await?;
+            output::show(context.format, &proof, |proof| print!("{}", text(proof, "proof")))?;
+        }
+        AuditCommand::Checkpoint => {
+            let signed = context.client.post("/api/audit/checkpoint", &json!({})).await?;
+            output::show(context.format, &signed, |signed| print!("{}", text(signed, "checkpoint")))?;
+        }
+        AuditCommand::Key => {
+            let key = context.client.get("/api/audit/key", &[]).await?;
+            output::show(context.format, &key, |key| println!("{}", text(key, "key")))?;
+        }
+        AuditCommand::Tiles { to } => {
+            let to = std::path::absolute(&to)?;
+            let written = context.client.post("/api/audit/tiles", &json!({"to": to})).await?;
+            output::show(context.format, &written, |written| {
+                println!("{} events written to {}", number(written, "size"), to.display());
+            })?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn of_directory(data: &Path, outside: Option<String>) -> anyhow::Result<Value> {
+    anyhow::ensure!(data.join("journal.db").exists(), "`{}` holds no log", data.display());
+    let env = Env::system();
+    let (journal, service) = Journal::open(Options::new(data), env.clone())?;
+    let notary = Notary::open(data, journal.origin(), &env)?;
+    let audit = Audit::new(journal.reader(), Some(notary.key().clone()));
+    let checkpoints = outside.into_iter().map(String::into_bytes).collect();
+    let report = audit.verify(&VerifyOptions { checkpoints, blobs: true, max_held: None });
+    journal.close().await;
+    service.run().await?;
+    Ok(value(&report?))
+}
+
+fn of_tiles(tiles: &Path, outside: Option<String>, key: Option<&str>) -> anyhow::Result<Value> {
+    let key = key.context("give the verifier key with --key; `neuraxis audit key` prints it")?.parse()?;
+    let outside = outside.map(|note| outside_checkpoint(note.as_bytes(), Some(&key))).transpose()?;
+    let report = verify_export(tiles, &key, &outside.into_iter().collect::<Vec<_>>())?;
+    Ok(value(&report))
+}
+
+fn value(report: &Report) -> Value {
+    json!({
+        "intact": report.is_intact(), "events": report.events, "erased": report.erased, "tiles": report.tiles,
+        "checkpoints": report.checkpoints, "state_rows": report.state_rows, "blobs": report.blobs,
+        "root": report.root.map(|root| root.to_string()), "more": report.more,
+        "findings": report.findings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+    })
+}
+
+fn show(report: &Value) {
+    println!(
+        "{} events ({} erased), {} tiles, {} checkpoints, {} state rows, {} blobs",
+        number(report, "events"),
+        number(report, "erased"),
+        number(report, "tiles"),
+        number(report, "checkpoints"),
+        number(report, "state_rows"),
+        number(report, "blobs"),
+    );
+    println!("root {}", text(report, "root"));
+    for finding in list(report, "findings").iter().filter_map(Value::as_str) {
+        println!("WRONG {finding}");
+    }
+    if number(report, "more") > 0 {
+        println!("… and {} more", number(report, "more"));
+    }
+    if report.get("intact").and_then(Value::as_bool) == Some(true) {
+        println!("intact");
+    }
+}

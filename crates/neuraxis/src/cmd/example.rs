@@ -1,0 +1,84 @@
+//! `up --example parcels`: the example's world, its worker, its manifests, its narrator.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use neuraxis_sdk::Worker;
+use nx_journal::{Event, Filter};
+use nx_types::{Env, RunId};
+use parcels::{Tools, World, agents, narrator};
+
+use super::up::Running;
+use crate::cli::UpArgs;
+
+/// Starts the example beside a server.
+pub(super) async fn start(running: &Running, args: &UpArgs) -> anyhow::Result<World> {
+    let dir = args.data.join("parcels");
+    std::fs::create_dir_all(&dir).with_context(|| format!("cannot make `{}`", dir.display()))?;
+    let world = World::start(&dir, parcels::Options::default(), Env::system()).await?;
+    let tools = Tools::new(&world)?;
+    let worker = tools.serve(Worker::new(neuraxis_sdk::Options::new(&running.url)));
+    let worker = if args.example_agents_elsewhere { worker } else { agents::offer(&tools, worker) };
+    let stop = running.stop.clone();
+    running.tasks.spawn(async move {
+        if let Err(error) = worker.run(stop).await {
+            eprintln!("neuraxis: the example's worker stopped: {error}");
+        }
+    });
+    narrate(running);
+    for (name, text) in parcels::manifests() {
+        running.apply(text).await.with_context(|| name.to_owned())?;
+    }
+    write_environment(&dir, &world)?;
+    Ok(world)
+}
+
+/// Where the example's services are, for programs that join in: `python/parcels_agents.py` reads it.
+fn write_environment(dir: &Path, world: &World) -> anyhow::Result<()> {
+    let addresses = world.addresses();
+    let text = serde_json::to_string_pretty(&serde_json::json!({
+        "payment": format!("http://{}", addresses.payment),
+        "logistics": format!("http://{}", addresses.logistics),
+        "belt": format!("http://{}", addresses.belt),
+        "smtp": addresses.smtp.to_string(),
+        "shop": addresses.shop,
+        "maildir": addresses.maildir,
+    }))?;
+    std::fs::write(dir.join("services.json"), text)?;
+    Ok(())
+}
+
+fn narrate(running: &Running) {
+    let mut narrator = narrator::Narrator::new(&running.url);
+    for line in narrator.opening() {
+        println!("{line}");
+    }
+    let mut events = running.journal.subscribe(running.journal.head(), Filter::default());
+    let (stop, runs) = (running.stop.clone(), running.runs.clone());
+    running.tasks.spawn(async move {
+        loop {
+            let batch = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                batch = events.next() => batch,
+            };
+            let Ok(batch) = batch else { return };
+            for event in batch {
+                let data = data(&runs, &event).await;
+                if let Some(line) = narrator.line(&event.header, data.as_deref()) {
+                    println!("{line}");
+                }
+            }
+        }
+    });
+}
+
+/// An event's data, values in full; none once erased.
+async fn data(runs: &nx_runs::Handle, event: &Event) -> Option<Vec<u8>> {
+    let header = &event.header;
+    let run = header.subject.as_str().strip_prefix("run/").and_then(|run| run.parse::<RunId>().ok());
+    let Some(run) = run else { return event.data.bytes().map(<[u8]>::to_vec) };
+    let mut watch = runs.watch(header.namespace.clone(), run, header.version.saturating_sub(1));
+    let found = watch.next().await.ok()?.into_iter().next()?;
+    Some(found.data.to_string().into_bytes())
+}

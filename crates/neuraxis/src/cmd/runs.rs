@@ -1,0 +1,306 @@
+//! `run` and `runs`.
+
+use std::{io::IsTerminal as _, io::Write as _, process::ExitCode, time::Duration};
+
+use serde_json::{Value, json};
+
+use super::{Context, json_argument, list, number, text};
+use crate::{
+    cli::{Format, RunArgs, RunsCommand, RunsListArgs},
+    client::Failure,
+    output,
+};
+
+/// How long `watch` waits for a server that went away.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(super) async fn start(context: &Context, args: RunArgs) -> anyhow::Result<ExitCode> {
+    let mut body = json!({
+        "agent": args.agent,
+        "input": json_argument(&args.input)?,
+        "namespace": context.client.namespace(),
+    });
+    if let Some(fields) = body.as_object_mut() {
+        fields.extend(args.key.map(|key| ("key".to_owned(), key.into())));
+        fields.extend(args.deadline.map(|deadline| ("deadline".to_owned(), deadline.to_string().into())));
+    }
+    let started = context.client.post("/api/runs", &body).await?;
+    let run = text(&started, "run").to_owned();
+    if args.detach {
+        output::show(context.format, &started, |_| println!("{run}"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    watch(context, &run).await
+}
+
+pub(super) async fn run(context: &Context, command: RunsCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        RunsCommand::List(args) => show_list(context, args).await?,
+        RunsCommand::Show { run, full } => {
+            let view = view(context, &run, &[]).await?;
+            output::show(context.format, &view, |view| show(view, full))?;
+        }
+        RunsCommand::Watch { run } => return watch(context, &run).await,
+        RunsCommand::Cancel { run, reason } => act(context, &run, "cancel", json!({"reason": reason})).await?,
+        RunsCommand::Signal { run, name, payload, id } => {
+            let body = json!({"name": name, "payload": json_argument(&payload)?, "id": id});
+            act(context, &run, "signal", body).await?;
+        }
+        RunsCommand::Fork { run, at, input, result, live } => {
+            let parse = |value: Option<String>| value.map(|value| json_argument(&value)).transpose();
+            let body = json!({"at_step": at, "input": parse(input)?, "result": parse(result)?, "live": live});
+            let forked = context.client.post(&path(&run, "/fork"), &drop_nulls(body)).await?;
+            output::show(context.format, &forked, |forked| println!("{}", text(forked, "run")))?;
+        }
+        RunsCommand::Retry { run: Some(run), .. } => act(context, &run, "retry", json!({})).await?,
+        RunsCommand::Retry { run: None, agent, error, all } => {
+            anyhow::ensure!(
+                all || agent.is_some() || error.is_some(),
+                "name a run, or choose with --agent, --error or --all"
+            );
+            let body = drop_nulls(json!({"agent": agent, "error": error, "namespace": context.client.namespace()}));
+            let done = context.client.post("/api/runs/retry", &body).await?;
+            output::show(context.format, &done, |done| {
+                println!("{} retried, {} skipped", list(done, "retried").len(), list(done, "skipped").len());
+            })?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn drop_nulls(mut value: Value) -> Value {
+    if let Some(fields) = value.as_object_mut() {
+        fields.retain(|_, field| !field.is_null());
+    }
+    value
+}
+
+fn path(run: &str, rest: &str) -> String {
+    format!("/api/runs/{run}{rest}")
+}
+
+async fn act(context: &Context, run: &str, verb: &str, body: Value) -> anyhow::Result<()> {
+    let answer = context.client.post(&path(run, &format!("/{verb}")), &drop_nulls(body)).await?;
+    output::show(context.format, &answer, |_| println!("{run}: {verb} recorded"))
+}
+
+async fn view(context: &Context, run: &str, query: &[(&str, String)]) -> anyhow::Result<Value> {
+    let mut all = vec![("namespace", context.client.namespace().to_owned())];
+    all.extend(query.iter().cloned());
+    context.client.get(&path(run, ""), &all).await
+}
+
+async fn show_list(context: &Context, args: RunsListArgs) -> anyhow::Result<()> {
+    let mut query =
+        vec![("namespace", context.client.namespace().to_owned()), ("limit", args.limit.clamp(1, 1000).to_string())];
+    query.extend(args.status.map(|status| ("status", status)));
+    query.extend(args.agent.map(|agent| ("agent", agent)));
+    query.extend(args.inbox.then(|| ("inbox", "any".to_owned())));
+    query.extend(args.key.map(|key| ("key", key)));
+    query.extend(args.cursor.map(|cursor| ("cursor", cursor)));
+    let page = context.client.get("/api/runs", &query).await?;
+    output::show(context.format, &page, |page| {
+        let rows: Vec<Vec<String>> = list(page, "items").iter().map(row).collect();
+        output::table(&["run", "agent", "key", "status", "updated", "note"], &rows);
+        if let Some(next) = page.get("next").and_then(Value::as_str) {
+            println!("… more: --cursor {next}");
+        }
+    })
+}
+
+fn row(run: &Value) -> Vec<String> {
+    let note = ["error", "waiting_for"].iter().find_map(|field| run.get(field).and_then(Value::as_str));
+    vec![
+        output::short(text(run, "id")),
+        text(run, "agent").to_owned(),
+        text(run, "key").to_owned(),
+        text(run, "status").to_owned(),
+        text(run, "updated").chars().take(19).collect(),
+        note.unwrap_or_default().chars().take(80).collect(),
+    ]
+}
+
+fn mark(status: &str) -> &'static str {
+    match status {
+        "completed" => "✔",
+        "failed" => "✘",
+        "in_doubt" => "?",
+        "retrying" => "↻",
+        "superseded" => "⊘",
+        "waiting" => "⏸",
+        _ => "…",
+    }
+}
+
+/// One step in a few words: `✔ refund 31ms (try 2; 503)`.
+fn step(step: &Value) -> String {
+    let status = text(step, "status");
+    let mut words = format!("{} {}", mark(status), text(step, "name"));
+    let times = (text(step, "started").parse(), text(step, "ended").parse());
+    if let (Ok(started), Ok(ended)) = times {
+        let (started, ended): (nx_types::Timestamp, nx_types::Timestamp) = (started, ended);
+        words.push_str(&format!(" {}ms", ended.since(started).as_millis()));
+    }
+    let mut notes = Vec::new();
+    if number(step, "attempts") > 1 {
+        notes.push(format!("try {}", number(step, "attempts")));
+    }
+    if let Some(error) = step.get("error").filter(|error| !error.is_null()) {
+        notes.push(text(error, "message").chars().take(60).collect());
+    }
+    if status == "waiting" {
+        notes.push(text(step, "waiting_for").to_owned());
+    }
+    notes.retain(|note| !note.is_empty());
+    if !notes.is_empty() {
+        words.push_str(&format!(" ({})", notes.join("; ")));
+    }
+    words
+}
+
+fn show(run: &Value, full: bool) {
+    println!("{}  {} {}  {}", text(run, "id"), text(run, "agent"), text(run, "key"), text(run, "status"));
+    println!("created {}  incarnation {}", text(run, "created"), number(run, "incarnation"));
+    if let Some(waiting) = run.get("waiting_for").and_then(Value::as_str) {
+        println!("waits for {waiting}");
+    }
+    for item in list(run, "steps") {
+        let scope = text(item, "scope");
+        let place = if scope.is_empty() { String::new() } else { format!("{scope}/") };
+        println!("{:>4}  {place}{}", number(item, "n"), step(item));
+        if let Some(note) = item.get("note").and_then(Value::as_str) {
+            println!("      note: {note}");
+        }
+        if full {
+            for field in ["args", "value"] {
+                if let Some(value) = item.get(field) {
+                    println!("      {field}: {value}");
+                }
+            }
+        }
+    }
+    if let Some(next) = run.get("next_step").and_then(Value::as_u64) {
+        println!("      … {} steps in all; shown up to {next}", number(run, "steps_total"));
+    }
+    for approval in list(run, "approvals") {
+        println!(
+            "  {}  {} of {}: {}",
+            text(approval, "id"),
+            text(approval, "call"),
+            text(approval, "who"),
+            text(approval, "status")
+        );
+    }
+    for note in list(run, "notes").iter().filter_map(Value::as_str) {
+        println!("  {note}");
+    }
+    for field in ["result", "failure"] {
+        if let Some(value) = run.get(field).filter(|value| !value.is_null()) {
+            println!("{field}: {value}");
+        }
+    }
+    if !list(run, "orphans").is_empty() {
+        println!("orphans: {}", Value::from(list(run, "orphans").to_vec()));
+    }
+}
+
+fn is_over(status: &str) -> bool {
+    matches!(status, "completed" | "failed" | "cancelled")
+}
+
+/// Follows a run: each step as it ends, then one line about the whole.
+async fn watch(context: &Context, run: &str) -> anyhow::Result<ExitCode> {
+    let mut screen = Screen::new(context.format);
+    let mut version = 0;
+    let mut lost: Option<tokio::time::Instant> = None;
+    let view = loop {
+        let query = [("since", version.to_string()), ("wait", "20s".to_owned())];
+        match view(context, run, &query).await {
+            Ok(view) => {
+                lost = None;
+                version = number(&view, "version");
+                screen.update(&view);
+                if is_over(text(&view, "status")) {
+                    break view;
+                }
+            }
+            Err(error) => {
+                let gone = matches!(error.downcast_ref(), Some(Failure::Unreachable { .. }) | None);
+                let since = *lost.get_or_insert_with(tokio::time::Instant::now);
+                if !gone || since.elapsed() > PATIENCE {
+                    screen.end();
+                    return Err(error);
+                }
+                tokio::time::sleep(Duration::from_millis(250)).await;
+            }
+        }
+    };
+    screen.end();
+    output::show(context.format, &view, summary)?;
+    Ok(if text(&view, "status") == "completed" { ExitCode::SUCCESS } else { ExitCode::from(output::RUN_FAILED) })
+}
+
+fn summary(view: &Value) {
+    let mut parts = Vec::new();
+    if number(view, "incarnation") > 1 {
+        parts.push(format!("recovered at step {}", number(view, "reused") + 1));
+        let repeated = list(view, "steps").iter().filter(|step| number(step, "revision") > 0).count();
+        parts.push(format!("{} reused, {repeated} repeated", number(view, "reused")));
+    }
+    parts.push(text(view, "status").to_owned());
+    if let Some(error) = view.get("error").and_then(Value::as_str) {
+        parts.push(error.to_owned());
+    }
+    println!("{}  {}", output::short(text(view, "id")), parts.join(" · "));
+    if let Some(result) = view.get("result").filter(|result| !result.is_null()) {
+        println!("{result}");
+    }
+}
+
+/// Prints steps as they end: on one growing line for a person, a line each otherwise.
+struct Screen {
+    on: bool,
+    person: bool,
+    begun: bool,
+    shown: std::collections::BTreeMap<u64, String>,
+}
+
+impl Screen {
+    fn new(format: Format) -> Self {
+        let person = std::io::stdout().is_terminal();
+        Self { on: format == Format::Human, person, begun: false, shown: Default::default() }
+    }
+
+    fn update(&mut self, view: &Value) {
+        if !self.on {
+            return;
+        }
+        for item in list(view, "steps") {
+            let status = text(item, "status");
+            if matches!(status, "started" | "retrying") {
+                continue;
+            }
+            let words = step(item);
+            let key = number(item, "n");
+            if self.shown.get(&key).is_some_and(|shown| *shown == words) {
+                continue;
+            }
+            let id = output::short(text(view, "id"));
+            match (self.person, self.begun) {
+                (true, true) => print!("   {words}"),
+                (true, false) => print!("{id}  {words}"),
+                (false, _) => println!("{id}  {words}"),
+            }
+            self.begun = true;
+            self.shown.insert(key, words);
+        }
+        drop(std::io::stdout().flush());
+    }
+
+    fn end(&mut self) {
+        if self.on && self.person && self.begun {
+            println!();
+        }
+        self.begun = false;
+    }
+}

@@ -1,0 +1,222 @@
+//! `up`: the server, wired from its parts.
+
+use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path, process::ExitCode, sync::Arc};
+
+use anyhow::Context as _;
+use nx_api::{Options as ApiOptions, Parts, Server, Tls};
+use nx_control::Handle as Control;
+use nx_journal::{Filter, Journal, Options as JournalOptions, verify::Notary};
+use nx_runs::{
+    engine::RunKey,
+    kinds::Declared,
+    service::{Options as RunsOptions, Service as Runs},
+};
+use nx_types::{Env, Namespace};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+#[cfg(feature = "examples")]
+use super::example;
+use super::resources;
+use crate::cli::UpArgs;
+
+/// Shortest time between two checkpoints signed while the log grows.
+const CHECKPOINT_EVERY: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// A server that serves.
+#[derive(Debug)]
+pub(super) struct Running {
+    /// Its address.
+    pub(super) url: String,
+    /// Stops it.
+    pub(super) stop: CancellationToken,
+    pub(super) control: Control,
+    pub(super) runs: nx_runs::Handle,
+    pub(super) journal: Journal,
+    pub(super) tasks: TaskTracker,
+    notary: Arc<Notary>,
+    log: tokio::task::JoinHandle<Result<(), nx_journal::Error>>,
+}
+
+pub(super) async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
+    if let Some(name) = &args.example {
+        anyhow::ensure!(cfg!(feature = "examples"), "this binary was built without examples");
+        anyhow::ensure!(name == "parcels", "no example `{name}`; there is `parcels`");
+    }
+    let running = start(&args).await?;
+    println!("ready {}", running.url);
+    std::io::stdout().flush()?;
+    #[cfg(feature = "examples")]
+    let example = match args.example {
+        Some(_) => Some(example::start(&running, &args).await.context("the example cannot start")?),
+        None => None,
+    };
+    tokio::select! {
+        biased;
+        () = signalled() => {}
+        () = running.stop.cancelled() => {}
+    }
+    #[cfg(feature = "examples")]
+    if let Some(example) = example {
+        example.shutdown().await;
+    }
+    running.finish().await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Ends when the process is asked to stop.
+pub(super) async fn signalled() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
+    tokio::select! {
+        biased;
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+/// Opens the log, the runs and the resources, and serves them.
+pub(super) async fn start(args: &UpArgs) -> anyhow::Result<Running> {
+    let env = Env::system();
+    let (journal, log) = Journal::open(JournalOptions::new(&args.data), env.clone())?;
+    let stop = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let log = tasks.spawn(log.run());
+    let notary = Arc::new(Notary::open(&args.data, journal.origin(), &env)?);
+    let key = run_key(&args.data, &env)?;
+    let (runs, runs_service) = Runs::open(journal.clone(), RunsOptions::new(key))?;
+    let (control_service, control) = nx_control::start(journal.clone(), control_options(args));
+
+    let mut options = ApiOptions::new(args.data.join("keys").join("admin.token"));
+    options.listen = args.listen;
+    options.insecure_http = args.insecure_http;
+    options.require_token = args.require_token;
+    options.tls = args.tls_cert.clone().zip(args.tls_key.clone()).map(|(cert, key)| Tls { cert, key });
+    let parts =
+        Parts { journal: journal.clone(), runs: runs.clone(), control: control.clone(), notary: Arc::clone(&notary) };
+    let server = Server::bind(options, parts, env.clone()).await?;
+    let url = server.url();
+
+    let ended = |name: &'static str, stop: CancellationToken| {
+        move |result: Result<(), String>| {
+            if let Err(error) = result {
+                eprintln!("neuraxis: {name} stopped: {error}");
+            }
+            stop.cancel();
+        }
+    };
+    let runs_stop = runs_service.stop();
+    let end = ended("runs", stop.clone());
+    tasks.spawn(async move { end(runs_service.run().await.map_err(|error| error.to_string())) });
+    let end = ended("resources", stop.clone());
+    let token = stop.clone();
+    tasks.spawn(async move { end(control_service.run(token).await.map_err(|error| error.to_string())) });
+    let end = ended("the surface", stop.clone());
+    let token = stop.clone();
+    tasks.spawn(async move { end(server.run(token).await.map_err(|error| error.to_string())) });
+    let end = ended("declarations", stop.clone());
+    let declaring = declare(journal.clone(), control.clone(), runs.clone(), stop.clone());
+    tasks.spawn(async move { end(declaring.await.map_err(|error| format!("{error:#}"))) });
+    let (signer, signed, token) = (Arc::clone(&notary), journal.clone(), stop.clone());
+    tasks.spawn(async move {
+        tokio::select! {
+            biased;
+            () = token.cancelled() => {}
+            result = signer.run(signed, CHECKPOINT_EVERY) => drop(result),
+        }
+    });
+    let token = stop.clone();
+    tasks.spawn(async move {
+        token.cancelled().await;
+        runs_stop.cancel();
+    });
+    Ok(Running { url, stop, control, runs, journal, tasks, notary, log })
+}
+
+impl Running {
+    /// Applies the manifests of a text in the default namespace.
+    pub(super) async fn apply(&self, text: &str) -> anyhow::Result<()> {
+        let options = nx_control::ApplyOptions { dry_run: false, by: "example".to_owned() };
+        let manifests = self.control.parse(text)?;
+        self.control.apply(&Namespace::default(), &manifests, &options).await?;
+        Ok(())
+    }
+
+    /// Stops every part, signs a last checkpoint and closes the log.
+    pub(super) async fn finish(self) -> anyhow::Result<()> {
+        self.stop.cancel();
+        self.tasks.close();
+        self.notary.sign(&self.journal).await?;
+        self.journal.close().await;
+        self.log.await.context("the log's task was lost")??;
+        self.tasks.wait().await;
+        Ok(())
+    }
+}
+
+fn control_options(args: &UpArgs) -> nx_control::Options {
+    let mut options = nx_control::Options::new(resources::kinds());
+    #[cfg(feature = "examples")]
+    options.embedded.extend(parcels::embedded().map(|(name, bytes)| (name.to_owned(), bytes)));
+    options.file_roots.clone_from(&args.files);
+    options
+}
+
+/// The secret under which idempotency keys are derived; made on first start.
+fn run_key(data: &Path, env: &Env) -> anyhow::Result<RunKey> {
+    let path = data.join("keys").join("run.key");
+    match std::fs::read(&path) {
+        Ok(bytes) => {
+            let bytes: [u8; 32] =
+                bytes.try_into().ok().with_context(|| format!("`{}` must hold 32 bytes", path.display()))?;
+            Ok(RunKey::new(bytes))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let key = RunKey::random(env.rng());
+            let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+            file.write_all(key.as_bytes())?;
+            file.sync_all()?;
+            std::fs::File::open(data.join("keys"))?.sync_all()?;
+            Ok(key)
+        }
+        Err(error) => Err(error).with_context(|| format!("cannot read `{}`", path.display())),
+    }
+}
+
+/// Hands what is declared of agents and toolsets to the runs, now and whenever it changes.
+async fn declare(
+    journal: Journal,
+    control: Control,
+    runs: nx_runs::Handle,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let filter = Filter { types: vec!["resource.".to_owned()], ..Filter::default() };
+    let mut changes = journal.subscribe(journal.head(), filter);
+    let mut namespaces = vec![Namespace::default()];
+    loop {
+        for namespace in namespaces.drain(..) {
+            let mut declared = Vec::new();
+            for kind in ["Agent", "Toolset"] {
+                let mut after: Option<String> = None;
+                loop {
+                    let page = control.list(&namespace, Some(kind), after.as_deref(), 500).await?;
+                    declared.extend(page.items);
+                    after = page.next;
+                    if after.is_none() {
+                        break;
+                    }
+                }
+            }
+            runs.declare(namespace, Declared::of(&declared)).await?;
+        }
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return Ok(()),
+            events = changes.next() => {
+                let mut changed: Vec<Namespace> = events?.into_iter().map(|event| event.header.namespace).collect();
+                changed.sort();
+                changed.dedup();
+                namespaces = changed;
+            }
+        }
+    }
+}

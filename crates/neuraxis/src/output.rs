@@ -1,0 +1,85 @@
+//! What a person or a program gets to read.
+
+use std::{io::IsTerminal as _, process::ExitCode};
+
+use serde::Serialize;
+
+use crate::{cli::Format, client};
+
+/// Nothing was found.
+pub(crate) const NOT_FOUND: u8 = 3;
+/// The run failed or was cancelled.
+pub(crate) const RUN_FAILED: u8 = 4;
+/// The server cannot be reached.
+pub(crate) const UNREACHABLE: u8 = 5;
+
+/// Prints an error with its causes and the exit code that it stands for.
+pub(crate) fn failure(error: &anyhow::Error) -> ExitCode {
+    eprintln!("neuraxis: {error:#}");
+    match error.downcast_ref::<client::Failure>() {
+        Some(client::Failure::Unreachable { .. }) => ExitCode::from(UNREACHABLE),
+        Some(client::Failure::Problem { status: 404, .. }) => ExitCode::from(NOT_FOUND),
+        _ => ExitCode::FAILURE,
+    }
+}
+
+/// Prints a value in the format asked for; `human` prints it for people.
+pub(crate) fn show<T: Serialize>(format: Format, value: &T, human: impl FnOnce(&T)) -> anyhow::Result<()> {
+    match format {
+        Format::Human => human(value),
+        Format::Json => println!("{}", serde_json::to_string_pretty(value)?),
+        Format::Yaml => print!("{}", yaml(value)?),
+    }
+    Ok(())
+}
+
+/// A value as YAML.
+pub(crate) fn yaml<T: Serialize>(value: &T) -> anyhow::Result<String> {
+    let mut text = serde_saphyr::to_string(value)?;
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+/// Prints rows under headings, columns aligned.
+pub(crate) fn table(headings: &[&str], rows: &[Vec<String>]) {
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        cells.chain(headings.get(column).map(|heading| heading.len())).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..headings.len()).map(width).collect();
+    let line = |cells: &[String]| {
+        let padded: Vec<String> = cells
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell}{}", " ".repeat(width.saturating_sub(cell.chars().count()))))
+            .collect();
+        println!("{}", padded.join("  ").trim_end());
+    };
+    line(&headings.iter().map(|heading| heading.to_uppercase()).collect::<Vec<_>>());
+    rows.iter().for_each(|row| line(row));
+}
+
+/// Whether a person sits at the terminal.
+pub(crate) fn interactive() -> bool {
+    std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
+}
+
+/// Asks yes or no; no where nobody can answer.
+pub(crate) fn confirm(question: &str) -> anyhow::Result<bool> {
+    use std::io::Write as _;
+    if !interactive() {
+        return Ok(false);
+    }
+    print!("{question} [y/N] ");
+    std::io::stdout().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+/// The first letters of an id, enough for a person: `r_7f3k2m`.
+pub(crate) fn short(id: &str) -> String {
+    id.chars().take(8).collect()
+}

@@ -1,0 +1,154 @@
+//! Approvals: what waits for a person, and the person's answer.
+
+use axum::{
+    extract::State,
+    response::{IntoResponse as _, Response},
+};
+use nx_runs::service::{ApprovalFilter, Page, Ruling};
+use nx_types::{Digest, RunId};
+use serde::Deserialize;
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::journal::namespace;
+use crate::{
+    Error, Principal, ProblemBody, Shared, VIEWER,
+    extract::{Json, Path, Query},
+};
+
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(get)).routes(routes!(decide))
+}
+
+/// Which approvals.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ListQuery {
+    /// Only this status; those that wait when left out; `any` for all.
+    #[param(pattern = "^(any|waiting|approved|denied|ruled|expired|withdrawn)$")]
+    status: Option<String>,
+    /// Only those that this role or person may decide.
+    who: Option<String>,
+    /// Only those of this run.
+    run: Option<String>,
+    /// Most approvals; 50 when left out.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<usize>,
+    /// Continue here, as the previous page's `next` says.
+    cursor: Option<String>,
+    /// The namespace; `default` when left out.
+    namespace: Option<String>,
+}
+
+/// Lists approvals, newest first.
+#[utoipa::path(get, path = "/api/approvals", tag = "approvals", params(ListQuery),
+    responses((status = 200, body = Object, description = "`{items: [approval], next?: cursor}`"),
+    (status = 400, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 401, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 403, body = ProblemBody, content_type = "application/problem+json")))]
+async fn list(
+    State(shared): State<Shared>,
+    principal: Principal,
+    Query(query): Query<ListQuery>,
+) -> Result<Response, Error> {
+    principal.need(VIEWER)?;
+    let wrong = |error: nx_types::IdError| Error::Request(error.to_string());
+    let run = query.run.map(|run| run.parse::<RunId>()).transpose().map_err(wrong)?;
+    let filter = ApprovalFilter { status: query.status, who: query.who, run };
+    let page = Page { cursor: query.cursor, limit: query.limit.map(|limit| limit.clamp(1, 1000)) };
+    let found = shared.runs.approvals(namespace(query.namespace.as_deref())?, filter, page).await?;
+    Ok(axum::Json(found).into_response())
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct GetQuery {
+    /// The namespace; `default` when left out.
+    namespace: Option<String>,
+}
+
+/// Shows an approval with the exact arguments and their hash.
+#[utoipa::path(get, path = "/api/approvals/{approval}", tag = "approvals",
+    params(("approval" = String, Path, description = "The approval's id, or the first letters of it"), GetQuery),
+    responses((status = 200, body = Object, description = "The approval: call, args, hash, who, status, choices"),
+    (status = 400, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 401, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 403, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 409, body = ProblemBody, content_type = "application/problem+json")))]
+async fn get(
+    State(shared): State<Shared>,
+    principal: Principal,
+    Path(approval): Path<String>,
+    Query(query): Query<GetQuery>,
+) -> Result<Response, Error> {
+    principal.need(VIEWER)?;
+    let namespace = namespace(query.namespace.as_deref())?;
+    let id = shared.runs.resolve_approval(namespace.clone(), approval).await?;
+    Ok(axum::Json(shared.runs.approval(namespace, id).await?).into_response())
+}
+
+/// A person's answer.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct DecideBody {
+    /// One of the approval's `choices`: `approve`, `deny`; `reuse`, `rerun`, `run`, `complete`, `not_done`, `fail`.
+    #[schema(min_length = 1, max_length = 32)]
+    decision: String,
+    /// The hash of the arguments that the person saw: the decision is bound to it.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
+    hash: String,
+    /// Why, for the record.
+    #[schema(max_length = 4096)]
+    reason: Option<String>,
+    /// Other arguments, if the approval allows it.
+    args: Option<Value>,
+    /// The value, for `complete`.
+    value: Option<Value>,
+    /// The step, for `reuse`.
+    #[schema(maximum = 9007199254740992u64)]
+    step: Option<u64>,
+    /// The namespace; `default` when left out.
+    namespace: Option<String>,
+}
+
+/// Decides. The decision serves once, for exactly the arguments whose hash it names.
+#[utoipa::path(post, path = "/api/approvals/{approval}/decide", tag = "approvals", request_body = DecideBody,
+    params(("approval" = String, Path, description = "The approval's id, or the first letters of it")),
+    responses((status = 200, body = Object, description = "The approval as it stands now"),
+    (status = 400, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 401, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 403, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 409, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 413, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 415, body = ProblemBody, content_type = "application/problem+json")))]
+async fn decide(
+    State(shared): State<Shared>,
+    principal: Principal,
+    Path(approval): Path<String>,
+    Json(body): Json<DecideBody>,
+) -> Result<Response, Error> {
+    let namespace = namespace(body.namespace.as_deref())?;
+    let id = shared.runs.resolve_approval(namespace.clone(), approval).await?;
+    let hash: Digest = body.hash.parse().map_err(|error: nx_types::IdError| Error::Request(error.to_string()))?;
+    let mut roles: Vec<String> = principal.roles.iter().cloned().collect();
+    if principal.is_admin() {
+        // An administrator stands in for whoever is asked; the record names the administrator.
+        roles.push(shared.runs.approval(namespace.clone(), id).await?.who);
+    }
+    let ruling = Ruling {
+        decision: body.decision,
+        hash: Some(hash),
+        by: principal.name,
+        roles,
+        reason: body.reason,
+        args: body.args,
+        value: body.value,
+        step: body.step,
+    };
+    Ok(axum::Json(shared.runs.decide(namespace, id, ruling).await?).into_response())
+}

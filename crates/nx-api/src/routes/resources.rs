@@ -1,0 +1,263 @@
+//! Resources and their kinds.
+
+use axum::{
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse as _, Response},
+};
+use nx_control::{Applied, ApplyOptions};
+use nx_journal::Filter;
+use nx_types::{Seq, Subject};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::journal::{EventBody, namespace};
+use crate::{
+    ADMIN, Error, Principal, ProblemBody, Shared, VIEWER,
+    extract::{Json, Path, Query},
+};
+
+/// Most events that a description shows.
+const DESCRIBED_EVENTS: usize = 10;
+
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new()
+        .routes(routes!(kinds))
+        .routes(routes!(kind))
+        .routes(routes!(apply))
+        .routes(routes!(list))
+        .routes(routes!(get, delete))
+}
+
+/// A kind.
+#[derive(Debug, Serialize, ToSchema)]
+struct KindBody {
+    /// The name in manifests.
+    kind: &'static str,
+    /// The name in commands and paths.
+    plural: &'static str,
+    /// What it is.
+    about: &'static str,
+    /// The smallest manifest, YAML.
+    example: &'static str,
+}
+
+/// The kinds.
+#[derive(Debug, Serialize, ToSchema)]
+struct KindsBody {
+    /// Each kind.
+    items: Vec<KindBody>,
+}
+
+/// Lists the kinds of resources.
+#[utoipa::path(get, path = "/api/kinds", tag = "resources", responses((status = 200, body = KindsBody),
+    (status = 401, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 403, body = ProblemBody, content_type = "application/problem+json")))]
+async fn kinds(State(shared): State<Shared>, principal: Principal) -> Result<Json<KindsBody>, Error> {
+    principal.need(VIEWER)?;
+    let items = shared.control.registry().kinds().map(|kind| KindBody {
+        kind: kind.kind,
+        plural: kind.plural,
+        about: kind.about,
+        example: kind.example,
+    });
+    Ok(Json(KindsBody { items: items.collect() }))
+}
+
+/// A kind's JSON Schema (2020-12), for editors.
+#[utoipa::path(get, path = "/api/kinds/{kind}/schema", tag = "resources",
+    params(("kind" = String, Path, description = "The kind or its plural")),
+    responses((status = 200, body = Object, description = "A JSON Schema"),
+    (status = 400, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 401, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 403, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 404, body = ProblemBody, content_type = "application/problem+json")))]
+async fn kind(State(shared): State<Shared>, principal: Principal, Path(kind): Path<String>) -> Result<Response, Error> {
+    principal.need(VIEWER)?;
+    Ok(axum::Json(shared.control.registry().schema(&kind)?).into_response())
+}
+
+/// Manifests to apply.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ApplyBody {
+    /// The manifests, each with `apiVersion`, `kind`, `metadata` and `spec`.
+    #[schema(value_type = Vec<Object>, min_items = 1, max_items = 256)]
+    manifests: Vec<Value>,
+    /// Check and compare, change nothing.
+    #[serde(default)]
+    dry_run: bool,
+    /// The namespace of manifests that name none; `default` when left out.
+    namespace: Option<String>,
+}
+
+/// What became of a manifest.
+#[derive(Debug, Serialize, ToSchema)]
+struct AppliedBody {
+    /// The kind.
+    kind: String,
+    /// The name.
+    name: String,
+    /// `created`, `updated` or `unchanged`.
+    #[schema(value_type = String)]
+    change: Value,
+    /// What changed, as unified text.
+    diff: String,
+    /// The resource as it is now, secret values left out.
+    #[schema(value_type = Object)]
+    resource: Value,
+}
+
+impl From<Applied> for AppliedBody {
+    fn from(applied: Applied) -> Self {
+        Self {
+            kind: applied.resource.kind.clone(),
+            name: applied.resource.metadata.name.clone(),
+            change: json!(applied.outcome),
+            diff: applied.diff.text,
+            resource: json!(applied.resource),
+        }
+    }
+}
+
+/// What became of the manifests.
+#[derive(Debug, Serialize, ToSchema)]
+struct AppliedAllBody {
+    /// In the order of the request.
+    items: Vec<AppliedBody>,
+}
+
+/// Creates or changes resources, all or none.
+#[utoipa::path(post, path = "/api/apply", tag = "resources", request_body = ApplyBody,
+    responses((status = 200, body = AppliedAllBody),
+    (status = 400, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 401, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 403, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 409, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 413, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 415, body = ProblemBody, content_type = "application/problem+json")))]
+async fn apply(
+    State(shared): State<Shared>,
+    principal: Principal,
+    Json(body): Json<ApplyBody>,
+) -> Result<Json<AppliedAllBody>, Error> {
+    principal.need(ADMIN)?;
+    if body.manifests.is_empty() {
+        return Err(Error::Request("`manifests` is empty".to_owned()));
+    }
+    let options = ApplyOptions { dry_run: body.dry_run, by: principal.name };
+    let applied = shared.control.apply(&namespace(body.namespace.as_deref())?, &body.manifests, &options).await?;
+    Ok(Json(AppliedAllBody { items: applied.into_iter().map(AppliedBody::from).collect() }))
+}
+
+/// Where a list goes on.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ListQuery {
+    /// The namespace; `default` when left out.
+    namespace: Option<String>,
+    /// Continue here, as the previous page's `next` says.
+    cursor: Option<String>,
+    /// Most resources; 100 when left out.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<usize>,
+}
+
+/// Lists resources of a kind.
+#[utoipa::path(get, path = "/api/resources/{kind}", tag = "resources",
+    params(("kind" = String, Path, description = "The kind or its plural"), ListQuery),
+    responses((status = 200, body = Object, description = "`{items: [resource], next?: cursor}`"),
+    (status = 400, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 401, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 403, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 404, body = ProblemBody, content_type = "application/problem+json")))]
+async fn list(
+    State(shared): State<Shared>,
+    principal: Principal,
+    Path(kind): Path<String>,
+    Query(query): Query<ListQuery>,
+) -> Result<Response, Error> {
+    principal.need(VIEWER)?;
+    let limit = query.limit.unwrap_or(100).clamp(1, 1000);
+    let namespace = namespace(query.namespace.as_deref())?;
+    let page = shared.control.list(&namespace, Some(&kind), query.cursor.as_deref(), limit).await?;
+    Ok(axum::Json(page).into_response())
+}
+
+/// How to show a resource.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct GetQuery {
+    /// The namespace; `default` when left out.
+    namespace: Option<String>,
+    /// With the latest events about it.
+    events: Option<bool>,
+}
+
+/// Shows a resource; secret values are left out.
+#[utoipa::path(get, path = "/api/resources/{kind}/{name}", tag = "resources",
+    params(("kind" = String, Path, description = "The kind or its plural"), ("name" = String, Path, description = "The name"), GetQuery),
+    responses((status = 200, body = Object, description = "The resource"),
+    (status = 400, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 401, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 403, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 404, body = ProblemBody, content_type = "application/problem+json")))]
+async fn get(
+    State(shared): State<Shared>,
+    principal: Principal,
+    Path((kind, name)): Path<(String, String)>,
+    Query(query): Query<GetQuery>,
+) -> Result<Response, Error> {
+    principal.need(VIEWER)?;
+    let namespace = namespace(query.namespace.as_deref())?;
+    let resource = shared.control.get(&namespace, &kind, &name).await?;
+    let mut body = json!(resource);
+    if query.events == Some(true) {
+        let subject = Subject::new(&format!("resource/{}/{name}", resource.kind))
+            .map_err(|error| Error::Request(error.to_string()))?;
+        let reader = shared.journal.reader();
+        let filter = Filter { namespace: Some(namespace), subject: Some(subject), types: Vec::new() };
+        let events = shared.blocking(move || Ok(reader.events(Seq(0), 1000, &filter)?)).await?;
+        let latest = events.iter().rev().take(DESCRIBED_EVENTS).map(EventBody::of);
+        if let Some(fields) = body.as_object_mut() {
+            fields.insert("events".to_owned(), json!(latest.collect::<Vec<_>>()));
+        }
+    }
+    Ok(axum::Json(body).into_response())
+}
+
+/// In which namespace.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct DeleteQuery {
+    /// The namespace; `default` when left out.
+    namespace: Option<String>,
+}
+
+/// Deletes a resource.
+#[utoipa::path(delete, path = "/api/resources/{kind}/{name}", tag = "resources",
+    params(("kind" = String, Path, description = "The kind or its plural"), ("name" = String, Path, description = "The name"), DeleteQuery),
+    responses((status = 204),
+    (status = 400, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 401, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 403, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 409, body = ProblemBody, content_type = "application/problem+json")))]
+async fn delete(
+    State(shared): State<Shared>,
+    principal: Principal,
+    Path((kind, name)): Path<(String, String)>,
+    Query(query): Query<DeleteQuery>,
+) -> Result<StatusCode, Error> {
+    principal.need(ADMIN)?;
+    let namespace = namespace(query.namespace.as_deref())?;
+    let options = ApplyOptions { dry_run: false, by: principal.name };
+    shared.control.delete(&namespace, &kind, &name, None, &options).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

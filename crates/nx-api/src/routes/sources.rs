@@ -1,0 +1,61 @@
+//! Events from outside, into a source.
+
+use axum::{
+    body::Bytes,
+    extract::State,
+    http::HeaderMap,
+    response::{IntoResponse as _, Response},
+};
+use nx_control::Ingest;
+use serde::Deserialize;
+use serde_json::Value;
+use utoipa::IntoParams;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::journal::namespace;
+use crate::{
+    Error, OPERATOR, Principal, ProblemBody, Shared,
+    extract::{Path, Query},
+};
+
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new().routes(routes!(ingest))
+}
+
+/// In which namespace.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct IngestQuery {
+    /// The namespace; `default` when left out.
+    namespace: Option<String>,
+}
+
+/// Takes events: a JSON body, a CloudEvent (structured or binary), or a batch of them. Durable when answered.
+#[utoipa::path(post, path = "/api/sources/{name}/events", tag = "sources",
+    params(("name" = String, Path, description = "The source"), IngestQuery),
+    request_body(content((Value = "application/json"), (Value = "application/cloudevents+json"), (Vec<Value> = "application/cloudevents-batch+json"))),
+    responses((status = 200, body = Object, description = "`{items: [{id?, seq, duplicate}]}`"),
+    (status = 400, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 401, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 403, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 413, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 415, body = ProblemBody, content_type = "application/problem+json")))]
+async fn ingest(
+    State(shared): State<Shared>,
+    principal: Principal,
+    Path(name): Path<String>,
+    Query(query): Query<IngestQuery>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Error> {
+    principal.need(OPERATOR)?;
+    let namespace = namespace(query.namespace.as_deref())?;
+    let headers = headers
+        .iter()
+        .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())))
+        .collect();
+    let items = shared.control.ingest(&namespace, &name, Ingest { headers, body: body.to_vec() }).await?;
+    Ok(axum::Json(serde_json::json!({"items": items})).into_response())
+}

@@ -1,0 +1,123 @@
+//! Workers: their WebSocket, their large values, and who is connected.
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{
+        DefaultBodyLimit, State, WebSocketUpgrade,
+        ws::{CloseFrame, Message, WebSocket},
+    },
+    response::{IntoResponse as _, Response},
+    routing::{get, put},
+};
+use futures_util::{SinkExt as _, StreamExt as _};
+use neuraxis_sdk::frames::{MAX_FRAME_BYTES, PATH, SUBPROTOCOL};
+use nx_runs::{engine::Peer, service::Connection};
+use nx_types::{BlobId, Problem, RunId};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::journal::namespace;
+use crate::{
+    Error, MAX_BLOB_BYTES, Principal, ProblemBody, Shared, VIEWER, WORKER,
+    extract::{Json, Path},
+};
+
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new().routes(routes!(list))
+}
+
+/// The endpoints of the worker protocol; `docs/worker-protocol.md` describes them.
+pub(super) fn socket() -> Router<Shared> {
+    Router::new()
+        .route(PATH, get(connect))
+        .route("/api/workers/blobs/{run}", put(upload).layer(DefaultBodyLimit::max(MAX_BLOB_BYTES)))
+        .route("/api/workers/blobs/{run}/{id}", get(download))
+}
+
+/// Lists connected workers.
+#[utoipa::path(get, path = "/api/workers", tag = "workers",
+    responses((status = 200, body = Object, description = "`{items: [worker]}`"),
+    (status = 401, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 403, body = ProblemBody, content_type = "application/problem+json")))]
+async fn list(State(shared): State<Shared>, principal: Principal) -> Result<Response, Error> {
+    principal.need(VIEWER)?;
+    Ok(Json(serde_json::json!({"items": shared.runs.workers().await?})).into_response())
+}
+
+async fn connect(
+    State(shared): State<Shared>,
+    principal: Principal,
+    upgrade: WebSocketUpgrade,
+) -> Result<Response, Error> {
+    principal.need(WORKER)?;
+    let peer = Peer { by: principal.name, namespace: None, remote: "websocket".to_owned() };
+    let tasks = shared.tasks.clone();
+    Ok(upgrade.protocols([SUBPROTOCOL]).max_message_size(MAX_FRAME_BYTES).max_frame_size(MAX_FRAME_BYTES).on_upgrade(
+        move |socket| async move {
+            // Tracked, so that shutdown waits for the goodbye.
+            drop(tasks.spawn(carry(shared, peer, socket)).await);
+        },
+    ))
+}
+
+/// Carries frames between a socket and the engine; knows none of them.
+async fn carry(shared: Shared, peer: Peer, socket: WebSocket) {
+    let Ok(Connection { inbound, mut outbound }) = shared.runs.connect(peer).await else { return };
+    let (mut sink, mut stream) = socket.split();
+    let write = async move {
+        while let Some(texts) = outbound.texts().await {
+            for text in texts {
+                if sink.feed(Message::text(text)).await.is_err() {
+                    return;
+                }
+            }
+            if sink.flush().await.is_err() {
+                return;
+            }
+        }
+        let close = CloseFrame { code: axum::extract::ws::close_code::NORMAL, reason: "".into() };
+        drop(sink.send(Message::Close(Some(close))).await);
+    };
+    let read = async move {
+        while let Some(message) = stream.next().await {
+            let taken = match message {
+                Ok(Message::Text(text)) => inbound.text(&text).await,
+                Ok(Message::Ping(_) | Message::Pong(_)) => inbound.alive().await,
+                Ok(Message::Binary(_)) => {
+                    inbound.malformed(Problem::of(&nx_runs::Error::frame("frames are texts, this is binary"))).await
+                }
+                Ok(Message::Close(_)) | Err(_) => return,
+            };
+            if taken.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::pin!(write, read);
+    tokio::select! {
+        biased;
+        () = &mut read => {}
+        () = &mut write => {}
+    }
+}
+
+async fn upload(
+    State(shared): State<Shared>,
+    principal: Principal,
+    Path(run): Path<RunId>,
+    body: Bytes,
+) -> Result<Response, Error> {
+    principal.need(WORKER)?;
+    let id = shared.runs.put_value(namespace(None)?, run, body.to_vec()).await?;
+    Ok(Json(serde_json::json!({"$blob": id.to_string()})).into_response())
+}
+
+async fn download(
+    State(shared): State<Shared>,
+    principal: Principal,
+    Path((_run, id)): Path<(RunId, BlobId)>,
+) -> Result<Response, Error> {
+    principal.need(WORKER)?;
+    let bytes = shared.runs.value(id).await?;
+    Ok(([(axum::http::header::CONTENT_TYPE, "application/json")], bytes).into_response())
+}
