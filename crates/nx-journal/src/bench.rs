@@ -78,7 +78,7 @@ fn elapsed_us(since: Timestamp) -> f64 {
     SystemClock.now().since(since).as_micros().max(1) as f64
 }
 
-/// Bytes that no compression makes smaller; SplitMix64 from a seed.
+/// Bytes that no compression makes smaller; `SplitMix64` from a seed.
 fn content(seed: u64, bytes: usize) -> Vec<u8> {
     use nx_types::Rng as _;
     let mut data = vec![0; bytes];
@@ -111,7 +111,7 @@ fn commit_of(config: &AppendConfig, number: u64, kind: &EventType) -> Result<Com
 pub fn append(dir: &Path, config: &AppendConfig) -> Result<AppendFigures, Error> {
     let options = Options { queue: config.outstanding.max(1), ..Options::new(dir) };
     let kind = EventType::new("step.completed").map_err(|error| Error::invalid(error.to_string()))?;
-    let (journal, service) = Journal::open(options.clone(), Env::system())?;
+    let (journal, service) = Journal::open(options, Env::system())?;
     let (done, outcomes) = sync_channel(config.outstanding.max(1));
     let (start, cpu) = (SystemClock.now(), process_cpu_us());
     drive(&journal, config, &kind, (&done, &outcomes))?;

@@ -109,7 +109,7 @@ impl Reader {
             if limit == 0 {
                 return Ok((events, from));
             }
-            let before = self.versions_before(rows, namespace, subject, from)?;
+            let before = Self::versions_before(rows, namespace, subject, from)?;
             let page = Page { after: Some(&before), limit: usize::MAX, reverse: false };
             rows.subject_events(namespace, subject, page, &mut |row| {
                 let header = decode_header(row)?;
@@ -126,13 +126,7 @@ impl Reader {
     }
 
     /// How many of a subject's events stand before a place: a binary search over its versions.
-    fn versions_before(
-        &self,
-        rows: &dyn Rows,
-        namespace: &Namespace,
-        subject: &Subject,
-        from: Seq,
-    ) -> Result<u64, Error> {
+    fn versions_before(rows: &dyn Rows, namespace: &Namespace, subject: &Subject, from: Seq) -> Result<u64, Error> {
         let (mut low, mut high) = (0, if from.0 == 0 { 0 } else { rows.subject_version(namespace, subject)? });
         while low < high {
             let middle = low + (high - low) / 2;
@@ -222,6 +216,7 @@ impl Reader {
     /// State rows by an index, in order of value and key, behind the entry `after`; with `reverse` in falling order,
     /// before it.
     #[expect(clippy::too_many_arguments, reason = "an index query has that many parts")]
+    #[expect(clippy::needless_pass_by_value, reason = "callers hand over the entry at which the last page ended")]
     pub fn index(
         &self,
         namespace: &Namespace,
@@ -262,7 +257,7 @@ impl Reader {
         })?;
         let Some(key) = key else { return Ok(None) };
         let stored = self.blobs.get(id)?.ok_or_else(|| Error::corrupt(format!("blob {id}"), "its file is missing"))?;
-        self.keys.open_blob(id, &key, &stored).map(Some)
+        Keyring::open_blob(id, &key, &stored).map(Some)
     }
 
     /// Whether a blob is known.
@@ -331,12 +326,11 @@ pub(crate) fn decode_header(row: EventRow<'_>) -> Result<Header, Error> {
     }
 }
 
+/// Index entries and content.
+pub(crate) type OpenRecord = (Vec<IndexEntry>, Vec<u8>);
+
 /// A state row's index entries and content; `None` if its key was erased.
-pub(crate) fn open_record(
-    keys: &Keyring,
-    rows: &dyn Rows,
-    record: &StateRecord,
-) -> Result<Option<(Vec<IndexEntry>, Vec<u8>)>, Error> {
+pub(crate) fn open_record(keys: &Keyring, rows: &dyn Rows, record: &StateRecord) -> Result<Option<OpenRecord>, Error> {
     let Some(key) = keys.key(record.data_key, rows)? else { return Ok(None) };
     let damaged = || Error::corrupt(format!("state row `{}/{}`", record.kind, record.key), "it cannot be unsealed");
     let aad = seal::state_aad(&record.namespace, &record.kind, &record.key, record.version);

@@ -64,7 +64,9 @@ impl Key {
         let start = out.len() + NONCE_LEN;
         out.reserve(NONCE_LEN + TAG_BYTES + plain.iter().map(|part| part.len()).sum::<usize>());
         out.extend_from_slice(&nonce);
-        plain.iter().for_each(|part| out.extend_from_slice(part));
+        for part in plain {
+            out.extend_from_slice(part);
+        }
         let Some(text) = out.get_mut(start..) else { return Err(Error::invalid("nothing to seal")) };
         let tag = self
             .expand()?
@@ -256,7 +258,7 @@ impl Keyring {
     }
 
     /// Unseals a blob's stored bytes.
-    pub(crate) fn open_blob(&self, id: &BlobId, key: &Key, stored: &[u8]) -> Result<Vec<u8>, Error> {
+    pub(crate) fn open_blob(id: &BlobId, key: &Key, stored: &[u8]) -> Result<Vec<u8>, Error> {
         if blake3::hash(stored).as_bytes() != &id.0 {
             return Err(Error::corrupt(format!("blob {id}"), "its bytes do not have its hash"));
         }

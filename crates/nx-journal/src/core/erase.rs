@@ -58,7 +58,9 @@ impl<B: Backend> Core<B> {
             Ok((report, files))
         })?;
         self.states.clear();
-        rows.iter().for_each(|row| self.keys.forget(row.id));
+        for row in rows {
+            self.keys.forget(row.id);
+        }
         files.iter().try_for_each(|id| blobs.delete(id))?;
         self.finish_scrub()?;
         Ok(report)

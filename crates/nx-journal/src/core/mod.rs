@@ -186,7 +186,7 @@ impl<B: Backend> Core<B> {
             "format": FORMAT, "previousOrigin": former, "previousHead": self.head(), "previous": previous,
         });
         let subject = format!("log/{origin}");
-        let event = self.system_event_about("log.restored", &subject, &data)?;
+        let event = Self::system_event_about("log.restored", &subject, &data)?;
         self.origin = origin;
         let written = self.group(|core| {
             core.backend.put_meta(meta::ORIGIN, &origin.0)?;
@@ -199,10 +199,10 @@ impl<B: Backend> Core<B> {
     }
 
     fn system_event(&self, kind: &str, data: &serde_json::Value) -> Result<NewEvent, Error> {
-        self.system_event_about(kind, &format!("log/{}", self.origin), data)
+        Self::system_event_about(kind, &format!("log/{}", self.origin), data)
     }
 
-    fn system_event_about(&self, kind: &str, subject: &str, data: &serde_json::Value) -> Result<NewEvent, Error> {
+    fn system_event_about(kind: &str, subject: &str, data: &serde_json::Value) -> Result<NewEvent, Error> {
         let mut event = NewEvent::new(
             name(Namespace::new(SYSTEM))?,
             name(EventType::new(kind))?,

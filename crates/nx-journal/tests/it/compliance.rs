@@ -269,7 +269,7 @@ fn invalid_commits_are_refused_and_change_nothing<P: Place>() {
         (with(&|commit| commit.events[0].causation = Cause::Local(Seq(1))), "NX-JRN-0004"),
         (with(&|commit| commit.events[0].blobs = vec![nx_types::BlobId([1; 32])]), "NX-JRN-0014"),
         (with(&|commit| commit.puts[0].key = String::new()), "NX-JRN-0004"),
-        (with(&|commit| commit.puts[0].key = "a\0b".to_owned()), "NX-JRN-0004"),
+        (with(&|commit| "a\0b".clone_into(&mut commit.puts[0].key)), "NX-JRN-0004"),
         (with(&|commit| commit.puts[0].key = "k".repeat(1025)), "NX-JRN-0003"),
         (with(&|commit| commit.puts[0].bytes = vec![0; (1 << 20) + 1]), "NX-JRN-0003"),
         (with(&|commit| commit.puts = vec![commit.puts[0].clone(); 5000]), "NX-JRN-0004"),
@@ -362,7 +362,7 @@ fn erasing_leaves_headers_and_nothing_else<P: Place>() {
     about_her.data_subject = Some("person/anna".to_owned());
     about_her.blobs = vec![blob];
     let mut hers = put("note", "n1", "her note", &[("name", b"anna")]);
-    hers.data_subject = "person/anna".to_owned();
+    "person/anna".clone_into(&mut hers.data_subject);
     log.commit(Commit {
         events: vec![event("person/anna", "person.told", "hers"), about_her, event("run/2", "step.completed", "other")],
         puts: vec![hers, put("note", "n2", "other note", &[("name", b"bert")])],

@@ -71,7 +71,8 @@ fn dump(reader: &Reader) -> String {
     let all = reader.events(Seq(0), 10_000, &Filter::default()).unwrap();
     for event in all.iter().take(12).chain(all.iter().rev().take(2)) {
         let header = &event.header;
-        let data = event.data.bytes().map_or("erased".to_owned(), |bytes| String::from_utf8_lossy(bytes).into_owned());
+        let data =
+            event.data.bytes().map_or_else(|| "erased".to_owned(), |bytes| String::from_utf8_lossy(bytes).into_owned());
         writeln!(text, "event {} {} {} {:?}", header.seq, header.kind, header.subject, data).unwrap();
         writeln!(text, "  {}", hex(&header.encode())).unwrap();
     }

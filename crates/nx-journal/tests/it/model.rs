@@ -69,7 +69,7 @@ fn apply<P: Place>(log: &mut Log<P>, model: &mut Model, place: usize, step: &Ste
         let living = texts.iter().any(Option::is_some);
         let result = log.core().erase(&[(Namespace::default(), about)], "asked", "test");
         assert!(result.is_ok() || !living);
-        texts.iter_mut().for_each(|text| *text = None);
+        texts.fill(None);
         return;
     }
     let mut commit = Commit::of((0..step.events).map(|number| event(&about, "a", &format!("{place}.{number}"))));

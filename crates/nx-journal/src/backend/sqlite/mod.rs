@@ -1,4 +1,4 @@
-//! The embedded backend: one SQLite database in WAL mode, every commit made durable by the disk before it returns.
+//! The embedded backend: one `SQLite` database in WAL mode, every commit made durable by the disk before it returns.
 
 mod pool;
 mod rows;

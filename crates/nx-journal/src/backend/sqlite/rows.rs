@@ -62,7 +62,7 @@ impl Sql {
         Ok(())
     }
 
-    /// Events of a query whose columns are seq, header, data, digest, and perhaps subject, version, type, by_key.
+    /// Events of a query whose columns are seq, header, data, digest, and perhaps subject, version, type, `by_key`.
     fn each_event(&self, sql: &str, params: impl Params, from: u64, each: EachEvent<'_>) -> Result<(), Error> {
         let mut last = None;
         let place = |last: Option<u64>| match last {
@@ -355,8 +355,11 @@ impl Rows for Sql {
             (Some(_), false) => " AND (value, key) > (?5, ?6)",
             (Some(_), true) => " AND (value, key) < (?5, ?6)",
         });
-        let desc = if page.reverse { " DESC" } else { "" };
-        sql.push_str(&format!(" ORDER BY value{desc}, key{desc} LIMIT ?7"));
+        sql.push_str(if page.reverse {
+            " ORDER BY value DESC, key DESC LIMIT ?7"
+        } else {
+            " ORDER BY value, key LIMIT ?7"
+        });
         let (value, key) = page.after.map_or((None, None), |(value, key)| (Some(value), Some(key)));
         self.each(
             &sql,
