@@ -98,6 +98,12 @@ impl FileBlobs {
         Ok(Self { dir, erasures: data_dir.join("keys").join("erasures.jsonl"), next_temporary: AtomicU64::new(0) })
     }
 
+    /// The blobs of a folder that another process may own: nothing is created or removed.
+    pub(crate) fn beside(data_dir: &Path) -> Self {
+        let erasures = data_dir.join("keys").join("erasures.jsonl");
+        Self { dir: data_dir.join("blobs"), erasures, next_temporary: AtomicU64::new(0) }
+    }
+
     fn path(&self, id: &BlobId) -> PathBuf {
         let name = id.to_string();
         let (head, tail) = name.split_at_checked(2).unwrap_or((&name, ""));

@@ -13,6 +13,7 @@ use crate::{
     Error, Journal, Options,
     backend::{Backend as _, Rows, sqlite::SqliteBackend},
     core::meta,
+    files::sync_dir,
     tlog::{Checkpoint, Verifier},
 };
 
@@ -99,7 +100,13 @@ pub fn backup(journal: &Journal, to: &Path, key: &Verifier) -> Result<BackupRepo
     drop((copy, target));
     let text = serde_json::to_vec_pretty(&manifest).map_err(|error| Error::Archive { detail: error.to_string() })?;
     write(to, MANIFEST, &text)?;
-    crate::files::sync_dir(to)?;
+    for file in [MANIFEST, ERASURES].map(|name| to.join(name)) {
+        if file.exists() {
+            fs::File::open(&file).and_then(|open| open.sync_all()).map_err(Error::file("sync", &file))?;
+        }
+    }
+    sync_dir(&to.join("blobs"))?;
+    sync_dir(to)?;
     Ok(BackupReport { manifest, database_bytes, blob_bytes })
 }
 

@@ -172,12 +172,24 @@ fn adopt(staging: &Path, target: &Path) -> Result<(), Error> {
     for part in [ERASURES, "blobs", "journal.db-wal", DATABASE] {
         let (from, to) = (staging.join(part), target.join(part));
         if from.exists() {
-            fs::rename(&from, &to).map_err(Error::file("move", &from))?;
+            merge(&from, &to)?;
         }
     }
     sync_dir(&target.join("keys"))?;
     sync_dir(target)?;
     fs::remove_dir_all(staging).map_err(Error::file("remove", staging))
+}
+
+/// Moves a file or a folder; into a folder that is there already, as an interrupted restore leaves it, part by part.
+fn merge(from: &Path, to: &Path) -> Result<(), Error> {
+    if from.is_dir() && to.is_dir() {
+        for entry in fs::read_dir(from).map_err(Error::file("list", from))? {
+            let name = entry.map_err(Error::file("list", from))?.file_name();
+            merge(&from.join(&name), &to.join(&name))?;
+        }
+        return sync_dir(to);
+    }
+    fs::rename(from, to).map_err(Error::file("move", from))
 }
 
 /// The public keys of the logs that this one was restored from, as its `log.restored` events hold them.

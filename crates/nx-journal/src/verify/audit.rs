@@ -3,14 +3,17 @@
 use std::{
     ops::{ControlFlow, Range},
     path::Path,
+    sync::Arc,
 };
 
-use nx_types::{Digest, Seq};
+use nx_types::{Digest, Env, Seq};
 
 use super::{Basis, report::Report, verify_rows};
 use crate::{
-    Error, Reader, archive,
-    backend::{Rows, Sealed},
+    Error, Options, Reader, archive,
+    backend::{Rows, Sealed, sqlite},
+    core::meta,
+    seal::{self, Keyring},
     tlog::{
         Checkpoint, Growth, Leaf, Proof, TreeSource, Verifier, leaf_hash, prove_consistency, prove_inclusion, root_at,
         sha256,
@@ -40,6 +43,25 @@ impl Audit {
     /// A view of a log whose checkpoints `key` signs. Without a key no signature is checked.
     pub fn new(reader: Reader, key: Option<Verifier>) -> Self {
         Self { reader, key }
+    }
+
+    /// A view of the log in a data directory, which may be open, or too damaged to be opened. Without `key`, the public
+    /// part of the directory's own checkpoint key is taken, if it is there.
+    pub fn open(options: &Options, key: Option<Verifier>) -> Result<Self, Error> {
+        let (source, blobs) = sqlite::view(options)?;
+        let master = seal::load_master(&options.master, false, Env::system().rng())?;
+        let mut lookup = None;
+        source.read(&mut |rows| {
+            lookup = rows.meta(meta::LOOKUP)?;
+            Ok(())
+        })?;
+        let lookup = lookup.ok_or_else(|| Error::corrupt("the lookup key", "it is missing"))?;
+        let keys = Arc::new(Keyring::open(master, &lookup, options.cache_entries)?);
+        let key = match key {
+            Some(key) => Some(key),
+            None => super::notary::public_key(&options.dir)?,
+        };
+        Ok(Self { reader: Reader::new(source, blobs, keys), key })
     }
 
     /// Verifies records, sealed data, tree, tiles, checkpoints, subjects, state rows, index entries and keys, and what

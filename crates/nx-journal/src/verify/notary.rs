@@ -95,6 +95,13 @@ impl Notary {
     }
 }
 
+/// The public part of a data directory's checkpoint key; `None` if it has no key.
+pub(super) fn public_key(dir: &Path) -> Result<Option<Verifier>, Error> {
+    let Some(text) = read(&dir.join("keys").join("checkpoint.key"))? else { return Ok(None) };
+    let signer = Signer::parse(&text).map_err(|error| bad(error.to_string()))?;
+    Ok(Some(signer.verifier().clone()))
+}
+
 fn bad(detail: String) -> Error {
     Error::Checkpoint { detail }
 }

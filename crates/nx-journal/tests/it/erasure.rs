@@ -21,6 +21,17 @@ fn every_file(dir: &Path) -> Vec<(String, Vec<u8>)> {
     files
 }
 
+/// The data key, as whoever has the master key gets it out of its row.
+fn unwrap(wrapped: &[u8], id: u64, namespace: &Namespace) -> Vec<u8> {
+    use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+    let master = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &[7; 32]).unwrap());
+    let aad = [b"nx.key".as_slice(), &id.to_be_bytes(), namespace.as_str().as_bytes()].concat();
+    let (nonce, text) = wrapped.split_at(12);
+    let mut text = text.to_vec();
+    let plain = master.open_in_place(Nonce::try_assume_unique_for_key(nonce).unwrap(), Aad::from(aad), &mut text);
+    plain.unwrap()[..32].to_vec()
+}
+
 fn find(files: &[(String, Vec<u8>)], needle: &[u8]) -> Option<String> {
     let found = files.iter().find(|(_, bytes)| bytes.windows(needle.len()).any(|window| window == needle));
     found.map(|(name, _)| name.clone())
@@ -74,6 +85,7 @@ fn a_thousand_old_proofs_hold_and_nothing_of_the_content_is_left() {
     let key = log.core.reader().data_key(&namespace, &person).unwrap().unwrap();
     let wrapped: Vec<u8> =
         raw.query_row("SELECT wrapped FROM keys WHERE id = ?1", [key.0.cast_signed()], |row| row.get(0)).unwrap();
+    let unwrapped = unwrap(&wrapped, key.0, &namespace);
     let ciphertexts: Vec<Vec<u8>> = {
         let mut rows = raw.prepare("SELECT data FROM events WHERE by_key = ?1").unwrap();
         rows.query_map([key.0.cast_signed()], |row| row.get(0)).unwrap().flatten().collect()
@@ -85,6 +97,8 @@ fn a_thousand_old_proofs_hold_and_nothing_of_the_content_is_left() {
     assert!(find(&before, &wrapped).is_some() && find(&before, &sealed_row[..64]).is_some());
     assert!(find(&before, b"jane.roe.4711@example.org").is_some() && ciphertexts.len() > 300);
 
+    assert_eq!(find(&before, &unwrapped), None, "a data key stands on disk only wrapped");
+
     let report = log.core.erase(&[(namespace.clone(), person.clone())], "asked for it", "dpo").unwrap();
     assert_eq!((report.keys.as_slice(), report.rows, report.blobs), ([key].as_slice(), 1, 1));
     assert_eq!(report.events as usize, ciphertexts.len());
@@ -92,6 +106,7 @@ fn a_thousand_old_proofs_hold_and_nothing_of_the_content_is_left() {
     let after = every_file(dir.path());
     let mut needles: Vec<(String, Vec<u8>)> = vec![
         ("the wrapped key".to_owned(), wrapped[12..].to_vec()),
+        ("the key".to_owned(), unwrapped),
         ("the sealed row".to_owned(), sealed_row[12..76].to_vec()),
         ("an index value".to_owned(), b"jane.roe.4711@example.org".to_vec()),
         ("the data subject's name".to_owned(), person.clone().into_bytes()),

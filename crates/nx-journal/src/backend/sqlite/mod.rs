@@ -74,6 +74,13 @@ impl SqliteBackend {
     }
 }
 
+/// A log's rows and blobs for reading alone, beside the process that owns the data directory, if there is one.
+pub(crate) fn view(options: &Options) -> Result<(Arc<dyn Source>, Arc<dyn Blobs>), Error> {
+    let path = options.dir.join(FILE);
+    fs::metadata(&path).map_err(Error::file("find the log", &path))?;
+    Ok((Arc::new(Pool::new(path, options.clone())), Arc::new(FileBlobs::beside(&options.dir))))
+}
+
 fn file_bytes(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |facts| facts.len())
 }
