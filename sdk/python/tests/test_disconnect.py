@@ -149,6 +149,7 @@ class Shutdown(Harness):
         release.set()
         assert self.serving is not None
         await asyncio.wait_for(self.serving, PATIENCE_S)
+        await self.until(lambda: not self.server.sessions)
         self.assertIn(run.status, ("queued", "completed"))
         self.assertEqual([record.state for record in run.segment.records], ["completed"])
 

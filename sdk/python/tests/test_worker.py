@@ -418,6 +418,7 @@ class Agents(Harness):
         self.server.wake(run)
         await self.until(lambda: run.ended)
         self.assertEqual((run.result, entered), (5, [1, 2]))
+        await self.listener.connections[0].barrier()
         self.assertEqual(worker.runs, {})
 
 

@@ -9,6 +9,7 @@ from typing import Any, Dict, Optional, Tuple
 
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
+from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from neuraxis.options import millis
@@ -64,9 +65,11 @@ class Connection(asyncio.Protocol):
         """Waits until the worker has handled all that was sent."""
         assert self.socket is not None
         self._barrier = asyncio.get_running_loop().create_future()
-        self.socket.send_ping(b"barrier")
-        self._flush()
-        await self._barrier
+        barrier = self._barrier
+        if self.socket.state is State.OPEN:
+            self.socket.send_ping(b"barrier")
+            self._flush()
+        await barrier
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
@@ -74,6 +77,9 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Optional[BaseException]) -> None:
         self.listener.connections.remove(self)
+        if self._barrier is not None and not self._barrier.done():
+            self._barrier.set_result(None)
+            self._barrier = None
         if self.session is not None:
             self.listener.server.disconnected(self.session)
 
