@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{Engine, Output, SessionId, commit::Due, sessions::ToolCall, slot::Slot};
 use crate::{
     error::Error,
-    machine::{Action, Answer, Command, Datum, Dispatch, Purpose, RunEvent, Start, Target, Work},
+    machine::{Action, Answer, Command, Datum, Dispatch, Obligation, Purpose, Run, RunEvent, Start, Target, Work},
 };
 
 impl Engine {
@@ -119,14 +119,21 @@ impl Engine {
     fn dispatch(&mut self, run: RunId, dispatch: Dispatch) {
         let (grant, purpose) = (dispatch.grant, dispatch.purpose);
         if let Err(error) = self.try_dispatch(run, dispatch) {
-            let outcome = frames::Outcome::Error(StepError {
-                name: "WorkerLost".to_owned(),
-                message: error.to_string(),
-                retryable: Some(true),
-                retry_after_ms: None,
-                details: None,
-            });
-            self.command(run, Command::ToolDone { grant, purpose, outcome }, None);
+            let once = self.runs.get(&run).is_some_and(|slot| executes_once(&slot.run, grant));
+            let command = if purpose == Purpose::Execute && !once {
+                Command::GrantsLost { grants: vec![grant], reason: error.to_string() }
+            } else {
+                // It was not sent: it did not take place, and that may be said.
+                let outcome = frames::Outcome::Error(StepError {
+                    name: "WorkerLost".to_owned(),
+                    message: error.to_string(),
+                    retryable: Some(true),
+                    retry_after_ms: None,
+                    details: None,
+                });
+                Command::ToolDone { grant, purpose, outcome }
+            };
+            self.command(run, command, None);
         }
     }
 
@@ -228,6 +235,14 @@ impl Engine {
         }
         self.queues.stir();
     }
+}
+
+/// Whether what was permitted is of effect `once`.
+fn executes_once(run: &Run, grant: frames::Grant) -> bool {
+    let mut obligations = run.obligations().into_iter();
+    obligations.any(|obligation| {
+        matches!(obligation, Obligation::Outstanding { grant: of, effect: frames::Effect::Once, .. } if of == grant)
+    })
 }
 
 /// Work with its values at hand.

@@ -330,6 +330,7 @@ impl Engine {
             self.out.push(Output::Reply { ticket, answer: Ok(response) });
         }
         for (run, _) in pending.runs {
+            self.arrange(run);
             self.retire(run);
         }
     }

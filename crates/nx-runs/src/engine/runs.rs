@@ -300,7 +300,8 @@ impl Engine {
             }
             self.queues.stir();
         }
-        if slot.run.wants_worker() && !slot.queued {
+        // Not before its last event is durable: the start follows from that.
+        if slot.run.wants_worker() && !slot.queued && slot.last_token.is_none() {
             slot.queued = true;
             self.queues.push(&slot.namespace, &slot.row.summary.agent, run);
         }

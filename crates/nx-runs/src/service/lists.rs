@@ -123,7 +123,7 @@ fn cursor((value, key): (Vec<u8>, String)) -> String {
     let mut text = String::with_capacity(value.len() * 2 + key.len() + 1);
     for byte in value {
         // Writing to a string does not fail.
-        drop(write!(text, "{byte:02x}"));
+        write!(text, "{byte:02x}").unwrap_or_default();
     }
     text.push('.');
     text.push_str(&key);

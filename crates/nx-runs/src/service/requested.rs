@@ -12,7 +12,7 @@ use super::{Handle, StartRequest};
 use crate::error::Error;
 
 /// The event type.
-pub const REQUESTED: &str = "run.requested";
+pub(super) const REQUESTED: &str = "run.requested";
 const CURSOR: &str = "runs.requested";
 
 #[derive(Debug)]

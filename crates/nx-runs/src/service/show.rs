@@ -259,7 +259,7 @@ fn first(n: u64, identity: &Identity, entry: &Entry, incarnation: u32) -> StepVi
 
 fn change(step: &mut StepView, entry: &Entry, incarnation: u32) {
     step.seq = entry.header.seq;
-    let mut end = |step: &mut StepView, status| {
+    let end = |step: &mut StepView, status| {
         step.status = status;
         step.waiting_for = None;
         step.ended = Some(entry.header.recorded);
