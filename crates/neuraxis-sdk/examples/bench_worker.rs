@@ -17,11 +17,18 @@ use std::{
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
 use neuraxis_sdk::{
     CancellationToken, Ctx, Failure, Options, RunId, Worker,
-    frames::{Outcome, Server as ServerFrame, Start, Welcome, Worker as WorkerFrame},
+    frames::{Outcome, SUBPROTOCOL, Server as ServerFrame, Start, Welcome, Worker as WorkerFrame},
 };
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, time::Instant};
-use tokio_tungstenite::{accept_async, tungstenite::Message};
+use tokio_tungstenite::{
+    accept_hdr_async,
+    tungstenite::{
+        Message,
+        handshake::server::{ErrorResponse, Request, Response},
+        http::HeaderValue,
+    },
+};
 
 /// Steps of one run of the echo server.
 const STEPS: u64 = 1000;
@@ -109,7 +116,12 @@ async fn echo(runs: u32, time: Duration) -> Done {
     writeln!(io::stdout(), "http://{}", listener.local_addr()?)?;
     let (stream, _from) = listener.accept().await?;
     stream.set_nodelay(true)?;
-    let mut socket = accept_async(stream).await?;
+    #[expect(clippy::result_large_err, reason = "the callback's type is the library's")]
+    let choose = |_: &Request, mut response: Response| -> Result<Response, ErrorResponse> {
+        response.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static(SUBPROTOCOL));
+        Ok(response)
+    };
+    let mut socket = accept_hdr_async(stream, choose).await?;
     let until = Instant::now() + time;
     let mut next = 0u64;
     while let Some(message) = socket.next().await {

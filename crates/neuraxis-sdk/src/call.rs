@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Longest text of a log line in bytes.
-const LOG_BYTES: usize = 4096;
+const LOG_BYTES: usize = 4000;
 /// Longest progress detail in bytes.
 const DETAIL_BYTES: usize = 1024;
 
@@ -48,12 +48,12 @@ impl Call {
     /// Says that it is alive and how far it is; at most 1 KiB of JSON, more is left out.
     pub fn heartbeat<T: Serialize + ?Sized>(&self, detail: &T) {
         let detail = json::encode(detail, "the heartbeat").ok().filter(|value| value.to_string().len() <= DETAIL_BYTES);
-        self.link.tell(&frames::Worker::Heartbeat { run: self.run, inc: self.inc, call: self.call, detail });
+        self.link.tell(&mut frames::Worker::Heartbeat { run: self.run, inc: self.inc, call: self.call, detail });
     }
 
     /// Attaches a line to the step; at most 4 KiB. Lines beyond what the connection takes are left out.
     pub fn log(&self, level: Level, message: impl Into<String>) {
-        self.link.tell(&log_frame(self.run, self.inc, self.call, level, message.into()));
+        self.link.tell(&mut log_frame(self.run, self.inc, self.call, level, message.into()));
     }
 }
 

@@ -246,6 +246,7 @@ impl Failure {
         match error {
             Error::Step { error, .. } => Self(error.clone()),
             Error::Cancelled { reason } => Self::new("Cancelled", reason.to_string()).retryable(false),
+            Error::Value { source, .. } => Self::new("ValueRefused", format!("{error}: {source}")).retryable(false),
             other => {
                 let problem = Problem::of(other);
                 Self::new("Neuraxis", problem.to_string()).retryable(problem.retryable)

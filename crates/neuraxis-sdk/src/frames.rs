@@ -21,6 +21,23 @@ pub const SUBPROTOCOL: &str = "neuraxis.worker.v1";
 pub const PATH: &str = "/api/workers/connect";
 /// Longest frame in bytes; larger values travel as blobs.
 pub const MAX_FRAME_BYTES: usize = 1 << 20;
+/// The kinds of frames that a server sends. A worker passes over others.
+pub const SERVER_KINDS: [&str; 14] = [
+    "welcome",
+    "start",
+    "result",
+    "error",
+    "refused",
+    "execute",
+    "probe",
+    "wait",
+    "tool",
+    "undo",
+    "cancel",
+    "closed",
+    "late_taken",
+    "goodbye",
+];
 /// A value larger than this many bytes is sent as `{"$blob": ID}` after an upload.
 pub const MAX_INLINE_BYTES: usize = 256 << 10;
 

@@ -77,6 +77,8 @@ pub(crate) struct Link {
     pub(crate) epoch: u64,
     pub(crate) max_frame_bytes: usize,
     pub(crate) next_call: AtomicU64,
+    /// Log lines left out since the last one that was sent.
+    pub(crate) left_out: AtomicU64,
     pub(crate) calls: mpsc::Sender<CallOut>,
     pub(crate) host: Arc<Host>,
 }
@@ -87,12 +89,19 @@ impl Link {
         self.next_call.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Sends what may be lost: log lines, heartbeats.
-    pub(crate) fn tell(&self, frame: &frames::Worker) {
+    /// Sends what may be lost: log lines, heartbeats. A line after lost ones says how many there were.
+    pub(crate) fn tell(&self, frame: &mut frames::Worker) {
+        let before = self.left_out.swap(0, Ordering::Relaxed);
+        if let frames::Worker::Log { message, .. } = frame
+            && before > 0
+        {
+            message.push_str(&format!(" ({before} lines before this one were left out)"));
+        }
         let sent = serde_json::to_string(frame)
             .is_ok_and(|text| self.host.out.try_send(Out::Frame { epoch: self.epoch, text }).is_ok());
         if !sent {
-            tracing::debug!("a log line or heartbeat was left out: the connection is busy or gone");
+            let lost = u64::from(matches!(frame, frames::Worker::Log { .. }));
+            self.left_out.fetch_add(before + lost, Ordering::Relaxed);
         }
     }
 

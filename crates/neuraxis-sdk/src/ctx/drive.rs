@@ -3,7 +3,7 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
-use nx_types::ErrorCode as _;
+use nx_types::{ErrorCode as _, Problem};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
@@ -17,6 +17,10 @@ use crate::{
 
 pub(super) type Working = Arc<dyn Fn(Call, Option<Value>) -> BoxFuture<'static, Result<Value, Failure>> + Send + Sync>;
 pub(super) type Probing = Arc<dyn Fn(Call, Value) -> BoxFuture<'static, Result<Found, Failure>> + Send + Sync>;
+
+/// The first wait before a refused request is made again; it doubles.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// What a step is told beyond its body.
 #[derive(Default)]
@@ -59,7 +63,7 @@ pub(super) async fn call(ctx: &Ctx, settings: Settings, body: Body, work: Option
         }
         _ => None,
     };
-    let step = frames::Step {
+    let mut frame = frames::Worker::Step(Box::new(frames::Step {
         call: number,
         run: run.id(),
         inc: run.inc(),
@@ -74,12 +78,8 @@ pub(super) async fn call(ctx: &Ctx, settings: Settings, body: Body, work: Option
         undo: settings.undo,
         approve: settings.approve,
         outcome,
-    };
-    let effect = work.as_ref().map_or(Effect::Code, |work| work.effect);
-    let text = run.link.seal(run.id(), &mut frames::Worker::Step(Box::new(step))).await?;
-    let answers = Answers { run, number, name };
-    let reply = answers.request(text, effect).await?;
-    answers.follow(reply, work).await
+    }));
+    request(run, number, &mut frame, name, work).await
 }
 
 /// Replaces the history so far by a state.
@@ -90,10 +90,49 @@ pub(super) async fn carry(ctx: &Ctx, state: Value) -> Result<(), Error> {
     }
     let number = run.link.call();
     let mut frame = frames::Worker::Carry { call: number, run: run.id(), inc: run.inc(), state };
-    let text = run.link.seal(run.id(), &mut frame).await?;
-    let answers = Answers { run, number, name: "carry".into() };
-    let reply = answers.request(text, Effect::Code).await?;
-    answers.follow(reply, None).await.map(drop)
+    request(run, number, &mut frame, "carry".into(), None).await.map(drop)
+}
+
+/// Makes a request, again and again under new numbers if the server can't take it now.
+async fn request(
+    run: &Arc<Run>,
+    mut number: u64,
+    frame: &mut frames::Worker,
+    name: Box<str>,
+    work: Option<Work>,
+) -> Result<Value, Error> {
+    let effect = work.as_ref().map_or(Effect::Code, |work| work.effect);
+    let mut text = run.link.seal(run.id(), frame).await?;
+    let mut wait = FIRST_WAIT;
+    loop {
+        let mut answers = Answers { run, number, name: &name, granted: false };
+        let reply = answers.request(text, effect).await?;
+        let problem = match answers.follow(reply, work.as_ref()).await? {
+            Followed::Value(value) => return Ok(value),
+            Followed::Refused(problem) => problem,
+        };
+        if !problem.retryable {
+            return Err(Error::Refused { step: name, problem: Box::new(problem) });
+        }
+        tracing::debug!(step = %name, %problem, "asks again");
+        if answers.granted {
+            run.give_back();
+            return dropped().await;
+        }
+        tokio::select! {
+            biased;
+            () = run.cancelled() => return Err(run.cancellation()),
+            () = tokio::time::sleep(wait) => {}
+        }
+        wait = (wait * 2).min(LONGEST_WAIT);
+        number = run.link.call();
+        match frame {
+            frames::Worker::Step(step) => step.call = number,
+            frames::Worker::Carry { call, .. } => *call = number,
+            _ => {}
+        }
+        text = run.link.seal(run.id(), frame).await?;
+    }
 }
 
 fn optimistic(run: &Run, work: &Work, settings: &Settings) -> bool {
@@ -160,7 +199,14 @@ pub(crate) async fn pack(link: &Link, run: nx_types::RunId, outcome: Outcome) ->
 struct Answers<'a> {
     run: &'a Arc<Run>,
     number: u64,
-    name: Box<str>,
+    name: &'a str,
+    /// The server has granted an execution.
+    granted: bool,
+}
+
+enum Followed {
+    Value(Value),
+    Refused(Problem),
 }
 
 impl Answers<'_> {
@@ -184,22 +230,25 @@ impl Answers<'_> {
         }
     }
 
-    async fn follow(&self, mut reply: Reply, work: Option<Work>) -> Result<Value, Error> {
+    async fn follow(&mut self, mut reply: Reply, work: Option<&Work>) -> Result<Followed, Error> {
         loop {
-            reply = match (reply, &work) {
+            reply = match (reply, work) {
                 (Reply::Result { value, live }, _) => {
                     if live {
                         self.run.set_live();
                     }
-                    return self.run.link.open(self.run.id(), value).await;
+                    return self.run.link.open(self.run.id(), value).await.map(Followed::Value);
                 }
                 (Reply::Error(error), _) => {
-                    return Err(Error::Step { step: self.name.clone(), error: Box::new(error) });
+                    return Err(Error::Step { step: self.name.into(), error: Box::new(error) });
                 }
                 (Reply::Refused(problem), _) => {
-                    return Err(Error::Refused { step: self.name.clone(), problem: Box::new(problem) });
+                    return Ok(Followed::Refused(problem));
                 }
-                (Reply::Execute(grant), Some(work)) => self.execute(grant, work).await?,
+                (Reply::Execute(grant), Some(work)) => {
+                    self.granted = true;
+                    self.execute(grant, work).await?
+                }
                 (Reply::Probe { idempotency_key, args, grant }, Some(work)) => {
                     let found = self.probe(idempotency_key, args, grant, work).await;
                     self.respond(frames::Worker::Probed { call: self.number, found }).await?

@@ -65,18 +65,21 @@ pub(crate) struct Run {
     live: AtomicBool,
     cancelled: CancellationToken,
     reason: OnceLock<String>,
+    /// The run goes back to the server.
+    release: CancellationToken,
     /// Granted executions that must end before the run may.
     pub(crate) executions: TaskTracker,
 }
 
 impl Run {
-    pub(crate) fn new(link: Arc<Link>, start: Start) -> Self {
+    pub(crate) fn new(link: Arc<Link>, start: Start, release: CancellationToken) -> Self {
         Self {
             live: AtomicBool::new(start.live),
             link,
             start,
             cancelled: CancellationToken::new(),
             reason: OnceLock::new(),
+            release,
             executions: TaskTracker::new(),
         }
     }
@@ -109,6 +112,15 @@ impl Run {
 
     pub(crate) async fn cancelled(&self) {
         self.cancelled.cancelled().await;
+    }
+
+    /// Gives the run back: only its record can tell how it stands.
+    fn give_back(&self) {
+        self.release.cancel();
+    }
+
+    pub(crate) async fn released(&self) {
+        self.release.cancelled().await;
     }
 
     fn cancellation(&self) -> Error {
@@ -240,7 +252,7 @@ impl Ctx {
 
     /// Attaches a line to the run; at most 4 KiB. Lines beyond what the connection takes are left out.
     pub fn log(&self, level: Level, message: impl Into<String>) {
-        self.run.link.tell(&log_frame(self.run_id(), self.run.inc(), None, level, message.into()));
+        self.run.link.tell(&mut log_frame(self.run_id(), self.run.inc(), None, level, message.into()));
     }
 
     /// Branches that run at the same time, each with steps of its own. The name tells groups apart; groups without

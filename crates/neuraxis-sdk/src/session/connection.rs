@@ -22,12 +22,15 @@ use super::{
 };
 use crate::{
     ctx::Run,
-    frames::{self, Effect, Welcome},
+    frames::{self, Effect, Grant, Outcome, Welcome},
     link::{CallOut, Finished, Link, Out, Reply},
 };
 
 /// Frames taken from a queue, or read, before the other side has its turn.
 const TURN: usize = 256;
+
+/// Outcomes of tools kept to be told again: nothing says that the server has taken them.
+const TOLD: usize = 256;
 
 /// How a connection ended.
 pub(super) enum End {
@@ -42,6 +45,8 @@ pub(super) struct Slot {
     pub(super) effect: Effect,
     /// Who waits for the next answer.
     pub(super) reply: Option<oneshot::Sender<Reply>>,
+    /// The outcome that was sent, until the server has answered to it.
+    pub(super) told: Option<(Grant, Outcome)>,
     /// An answer that came while an execution went on.
     pub(super) early: Option<Reply>,
     /// The agent no longer waits for the call.
@@ -86,6 +91,7 @@ impl<'a> Connection<'a> {
             epoch: session.epoch,
             max_frame_bytes: welcome.max_frame_bytes,
             next_call: AtomicU64::new(1),
+            left_out: AtomicU64::new(0),
             calls: calls_sender,
             host: session.host.clone(),
         };
@@ -120,6 +126,9 @@ impl<'a> Connection<'a> {
             Err(end) => end,
         };
         self.runs.values().for_each(|active| active.gone.cancel());
+        let unanswered = self.slots.into_values().filter_map(|slot| Some((slot.run, slot.told?)));
+        self.session.late.extend(unanswered.map(|(run, (grant, outcome))| ((run, grant), outcome)));
+        self.session.late.extend(self.session.told.drain(..));
         end
     }
 
@@ -163,7 +172,8 @@ impl<'a> Connection<'a> {
         for call in calls.drain(..) {
             self.credit = self.credit.saturating_sub(1);
             let CallOut { call, run, effect, text, reply } = call;
-            self.slots.insert(call, Slot { run, effect, reply: Some(reply), early: None, abandoned: false });
+            self.slots
+                .insert(call, Slot { run, effect, reply: Some(reply), told: None, early: None, abandoned: false });
             self.out.push(text);
         }
     }
@@ -212,6 +222,10 @@ impl<'a> Connection<'a> {
         match message {
             Some(Ok(Message::Text(text))) => match serde_json::from_str(&text) {
                 Ok(frame) => self.dispatch(frame),
+                Err(error) if of_a_kind_unknown(&text) => {
+                    tracing::debug!(%error, "a frame of an unknown kind was passed over");
+                    Ok(())
+                }
                 Err(error) => Err(End::Lost(format!("the server sent a frame that can't be read: {error}"))),
             },
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(()),
@@ -248,12 +262,19 @@ impl<'a> Connection<'a> {
         match finished {
             Finished { call, run, grant, outcome, reply: None, .. } if here => {
                 self.session.executing.remove(&(run, grant));
+                if self.session.told.len() >= TOLD {
+                    self.session.told.pop_front();
+                }
+                self.session.told.push_back(((run, grant), outcome.clone()));
                 self.push(&frames::Worker::ToolDone { call, outcome });
             }
             Finished { call, run, grant, outcome, reply: Some(reply), .. }
                 if here && self.slots.contains_key(&call) =>
             {
                 self.session.executing.remove(&(run, grant));
+                if let Some(slot) = self.slots.get_mut(&call) {
+                    slot.told = Some((grant, outcome.clone()));
+                }
                 self.answer(call, reply, |connection| connection.push(&frames::Worker::Done { call, outcome }));
             }
             finished => {
@@ -331,6 +352,15 @@ impl<'a> Connection<'a> {
             tracing::debug!("the connection was not closed in good order");
         }
     }
+}
+
+/// A later server may say more than this worker understands.
+fn of_a_kind_unknown(text: &str) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Kind {
+        t: String,
+    }
+    serde_json::from_str::<Kind>(text).is_ok_and(|kind| !frames::SERVER_KINDS.contains(&kind.t.as_str()))
 }
 
 /// The next thing that the socket does: a finished flush, if one is under way, or a message.

@@ -1,6 +1,6 @@
 //! What each frame of the server makes the worker do.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 use nx_types::RunId;
@@ -80,6 +80,7 @@ impl Connection<'_> {
         {
             self.session.executing.insert((slot.run, *grant));
         }
+        slot.told = None;
         let waiting = slot.reply.take();
         let unheard = match waiting {
             Some(waiting) => waiting.send(reply).err(),
@@ -128,14 +129,9 @@ impl Connection<'_> {
             return;
         };
         tracing::debug!(run = %id, inc, recorded = start.recorded, "starts");
-        let run = Arc::new(Run::new(self.link.clone(), start));
+        let run = Arc::new(Run::new(self.link.clone(), start, self.release.child_token()));
         let gone = CancellationToken::new();
-        let life = Life {
-            run: run.clone(),
-            gone: gone.clone(),
-            release: self.release.clone(),
-            cancel_grace: self.session.options.cancel_grace,
-        };
+        let life = Life { run: run.clone(), gone: gone.clone(), cancel_grace: self.session.options.cancel_grace };
         self.session.agents.spawn(life.live(function));
         self.runs.insert(id, Active { run, gone });
     }
@@ -153,7 +149,20 @@ impl Connection<'_> {
             if let Some(active) = self.runs.remove(&run) {
                 active.gone.cancel();
             }
+            if !matches!(state, "completed" | "failed" | "cancelled") {
+                self.tell_late(run);
+            }
             self.forget(run);
+        }
+    }
+
+    /// Outcomes that were sent and may have crossed the end of the incarnation.
+    fn tell_late(&mut self, run: RunId) {
+        let slots = self.slots.values_mut().filter(|slot| slot.run == run);
+        let told: BTreeMap<Grant, Outcome> = slots.filter_map(|slot| slot.told.take()).collect();
+        for (grant, outcome) in told {
+            self.session.late.insert((run, grant), outcome.clone());
+            self.push(&frames::Worker::Late { run, grant, outcome });
         }
     }
 
@@ -230,7 +239,6 @@ async fn execute(link: Arc<Link>, request: Request, function: ToolFn, args: Args
 struct Life {
     run: Arc<Run>,
     gone: CancellationToken,
-    release: CancellationToken,
     cancel_grace: std::time::Duration,
 }
 
@@ -281,7 +289,7 @@ impl Life {
         };
         tokio::select! {
             biased;
-            () = self.release.cancelled() => Ended::Released,
+            () = run.released() => Ended::Released,
             ended = AssertUnwindSafe(agent).catch_unwind() => Ended::Returned(match ended {
                 Ok(Ok(result)) => Ok(result),
                 Ok(Err(failure)) => Err(failure.into()),

@@ -8,7 +8,7 @@ mod connection;
 mod dispatch;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -42,6 +42,8 @@ pub(crate) struct Session {
     executing: BTreeSet<(RunId, Grant)>,
     /// Outcomes of earlier connections' grants, until the server has taken them.
     late: BTreeMap<(RunId, Grant), Outcome>,
+    /// Outcomes of tools that this connection has sent; at its loss they become late.
+    told: VecDeque<((RunId, Grant), Outcome)>,
 }
 
 /// Executes until `shutdown`.
@@ -104,6 +106,7 @@ impl Session {
             agents: TaskTracker::new(),
             executing: BTreeSet::new(),
             late: BTreeMap::new(),
+            told: VecDeque::new(),
         })
     }
 

@@ -12,3 +12,5 @@ mod reconnect;
 mod server;
 #[cfg(test)]
 mod steps;
+#[cfg(test)]
+mod vectors;

@@ -172,3 +172,42 @@ async fn a_newer_incarnation_replaces_an_older_one() {
     assert_eq!(peer.next().await, Some(WorkerFrame::Release { run: run_id(), inc: 3 }));
     running.stop().await;
 }
+
+#[tokio::test]
+async fn outcomes_without_an_answer_are_told_again() {
+    let server = Server::bind().await;
+    let worker = Worker::new(server.options())
+        .agent(
+            "pay",
+            |ctx: Ctx, (): ()| async move { Ok(ctx.step("pay").once().run(|_, ()| async move { Ok(1) }).await?) },
+        )
+        .tool("shop", Tool::once("ship"), |_, (): ()| async move { Ok(2) });
+    let running = run(worker);
+    let mut peer = server.welcome().await;
+    peer.say(json!({"t": "weather", "sun": true})).await;
+    peer.start("pay", json!(null), true).await;
+    let step = peer.step().await;
+    peer.execute(step.call, 1, 1).await;
+    assert_eq!(peer.json().await["t"], "done");
+    let grant = json!({"step": 2, "attempt": 1});
+    peer.say(
+        json!({"t": "tool", "call": 1, "run": RUN, "grant": grant, "toolset": "shop", "tool": "ship", "args": null}),
+    )
+    .await;
+    assert_eq!(peer.json().await["t"], "tool_done");
+    drop(peer);
+    let mut peer = server.welcome().await;
+    assert_eq!(peer.hello.executing.len(), 2);
+    for (step, value) in [(1, 1), (2, 2)] {
+        let late = json!({"t": "late", "run": RUN, "grant": {"step": step, "attempt": 1}, "outcome": {"ok": value}});
+        assert_eq!(peer.json().await, late);
+        peer.send(ServerFrame::LateTaken { run: run_id(), grant: Grant { step, attempt: 1 } }).await;
+    }
+    peer.start_inc("pay", json!(null), true, 2).await;
+    let step = peer.step().await;
+    peer.execute(step.call, 1, 2).await;
+    peer.json().await;
+    peer.send(ServerFrame::Closed { run: run_id(), inc: 2, state: "fenced".to_owned() }).await;
+    assert_eq!(peer.json().await["grant"], json!({"step": 1, "attempt": 2}), "it may have crossed the fence");
+    running.stop().await;
+}

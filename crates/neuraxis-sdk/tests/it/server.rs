@@ -108,6 +108,18 @@ impl Peer {
         tokio::time::timeout(Duration::from_secs(20), read(&mut self.socket)).await.expect("the worker says something")
     }
 
+    /// Cuts the connection once all that was sent has arrived: the answer to a ping says so.
+    pub(crate) async fn cut(mut self) {
+        self.socket.send(Message::Ping("cut".into())).await.unwrap();
+        loop {
+            match self.socket.next().await {
+                Some(Ok(Message::Pong(payload))) if payload == "cut" => return,
+                Some(Ok(_)) => {}
+                other => panic!("no answer to a ping but {other:?}"),
+            }
+        }
+    }
+
     pub(crate) async fn step(&mut self) -> Step {
         match self.next().await {
             Some(WorkerFrame::Step(step)) => *step,
