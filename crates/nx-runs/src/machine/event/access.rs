@@ -78,21 +78,52 @@ impl RunEvent {
     }
 
     /// The values that the event holds, each with its JSON pointer in the event's data: what the value store shares.
+    pub fn values(&self) -> Vec<(&'static str, &Json)> {
+        match self {
+            Self::Created(body) => vec![("/input", &body.input)],
+            Self::Carried(body) => vec![("/state", &body.state)],
+            Self::Completed(body) => vec![("/result", &body.result)],
+            Self::StepStarted(body) => body.step.iter().map(|step| (ARGS, &step.args)).collect(),
+            Self::StepCompleted(body) => {
+                let args = body.step.iter().map(|step| (ARGS, &step.args));
+                args.chain(std::iter::once(("/value", &body.value))).collect()
+            }
+            Self::AttemptFailed(body) => body.step.iter().map(|step| (ARGS, &step.args)).collect(),
+            Self::StepFailed(body) => body.step.iter().map(|step| (ARGS, &step.args)).collect(),
+            Self::StepWaiting(body) => body.step.iter().map(|step| (ARGS, &step.args)).collect(),
+            Self::StepResolved(StepResolved { how: How::Completed { value }, .. }) => {
+                vec![("/how/completed/value", value)]
+            }
+            Self::ApprovalRequested(body) => vec![("/args", &body.args)],
+            Self::ApprovalDecided(body) => {
+                let mut all: Vec<_> = body.args.iter().map(|args| ("/args", args)).collect();
+                if let Ruling::Complete { value } = &body.decision {
+                    all.push(("/decision/complete/value", value));
+                }
+                all
+            }
+            Self::SignalReceived(body) => vec![("/payload", &body.payload)],
+            _ => Vec::new(),
+        }
+    }
+
+    /// [`Self::values`], in the same order, to be replaced.
     pub fn values_mut(&mut self) -> Vec<(&'static str, &mut Json)> {
         match self {
             Self::Created(body) => vec![("/input", &mut body.input)],
             Self::Carried(body) => vec![("/state", &mut body.state)],
             Self::Completed(body) => vec![("/result", &mut body.result)],
-            Self::StepStarted(body) => args(&mut body.step),
+            Self::StepStarted(body) => body.step.iter_mut().map(|step| (ARGS, &mut step.args)).collect(),
             Self::StepCompleted(body) => {
-                let mut all = args(&mut body.step);
-                all.push(("/value", &mut body.value));
-                all
+                let args = body.step.iter_mut().map(|step| (ARGS, &mut step.args));
+                args.chain(std::iter::once(("/value", &mut body.value))).collect()
             }
-            Self::AttemptFailed(body) => args(&mut body.step),
-            Self::StepFailed(body) => args(&mut body.step),
-            Self::StepWaiting(body) => args(&mut body.step),
-            Self::StepResolved(StepResolved { how: How::Completed { value }, .. }) => vec![("/how/completed/value", value)],
+            Self::AttemptFailed(body) => body.step.iter_mut().map(|step| (ARGS, &mut step.args)).collect(),
+            Self::StepFailed(body) => body.step.iter_mut().map(|step| (ARGS, &mut step.args)).collect(),
+            Self::StepWaiting(body) => body.step.iter_mut().map(|step| (ARGS, &mut step.args)).collect(),
+            Self::StepResolved(StepResolved { how: How::Completed { value }, .. }) => {
+                vec![("/how/completed/value", value)]
+            }
             Self::ApprovalRequested(body) => vec![("/args", &mut body.args)],
             Self::ApprovalDecided(body) => {
                 let mut all: Vec<_> = body.args.iter_mut().map(|args| ("/args", args)).collect();
@@ -107,9 +138,8 @@ impl RunEvent {
     }
 }
 
-fn args(step: &mut Option<Box<Identity>>) -> Vec<(&'static str, &mut Json)> {
-    step.iter_mut().map(|step| ("/step/args", &mut step.args)).collect()
-}
+/// Where a step's arguments stand in the data of its first event.
+const ARGS: &str = "/step/args";
 
 /// What a parent's step gets when a run ends with this event; `None` for events that end no run.
 pub fn end_of(event: &RunEvent) -> Option<Recorded> {
