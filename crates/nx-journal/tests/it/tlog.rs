@@ -112,3 +112,42 @@ async fn a_notary_signs_while_the_log_grows_and_ends_with_it() {
     let error = Notary::open(dir.path(), journal.origin(), &env).unwrap_err();
     assert!(error.to_string().contains("others may read"), "{error}");
 }
+
+/// The files of an export, as the tile client of another implementation asks for them.
+struct Files(std::path::PathBuf);
+
+impl tlog_tiles::TileReader for Files {
+    fn height(&self) -> u8 {
+        8
+    }
+
+    fn read_tiles(&self, tiles: &[tlog_tiles::Tile]) -> Result<Vec<Vec<u8>>, tlog_tiles::Error> {
+        // C2SP leaves the height out of the path
+        let read = |tile: &tlog_tiles::Tile| std::fs::read(self.0.join(tile.path().replacen("tile/8/", "tile/", 1)));
+        Ok(tiles.iter().map(|tile| read(tile).unwrap()).collect())
+    }
+
+    fn save_tiles(&self, _tiles: &[tlog_tiles::Tile], _data: &[Vec<u8>]) {}
+}
+
+#[test]
+fn another_implementation_reads_the_export() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = Log::open(&dir.path().join("log"), 6);
+    fill(&mut log, 1_000);
+    let files = Files(dir.path().join("export"));
+    let size = log.audit().export(&files.0).unwrap();
+    let note = std::fs::read_to_string(files.0.join("checkpoint")).unwrap();
+    let text = note.split("\n\n").next().unwrap();
+    let checkpoint = tlog_tiles::Checkpoint::from_bytes(format!("{text}\n").as_bytes()).unwrap();
+    let reader = tlog_tiles::TileHashReader::new(size, *checkpoint.hash(), &files);
+    for seq in [0, 1, 255, 256, 700, size - 1] {
+        let path = tlog_tiles::prove_record(size, seq, &reader).unwrap();
+        let bundle = nx_journal::tlog::entries_path(seq / 256, nx_journal::tlog::tile_width(size, 0, seq / 256));
+        let leaves = nx_journal::tlog::parse_entries(&std::fs::read(files.0.join(bundle)).unwrap()).unwrap();
+        let leaf = tlog_tiles::record_hash(&leaves[(seq % 256) as usize].encode());
+        tlog_tiles::check_record(&path, size, *checkpoint.hash(), seq, leaf).unwrap();
+        let ours: Vec<[u8; 32]> = log.audit().prove(Seq(seq)).unwrap().path.iter().map(|hash| hash.0).collect();
+        assert_eq!(path.iter().map(|hash| hash.0).collect::<Vec<_>>(), ours);
+    }
+}

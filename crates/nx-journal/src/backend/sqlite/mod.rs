@@ -74,8 +74,10 @@ impl SqliteBackend {
     }
 }
 
+type View = (Arc<dyn Source>, Arc<dyn Blobs>);
+
 /// A log's rows and blobs for reading alone, beside the process that owns the data directory, if there is one.
-pub(crate) fn view(options: &Options) -> Result<(Arc<dyn Source>, Arc<dyn Blobs>), Error> {
+pub(crate) fn view(options: &Options) -> Result<View, Error> {
     let path = options.dir.join(FILE);
     fs::metadata(&path).map_err(Error::file("find the log", &path))?;
     Ok((Arc::new(Pool::new(path, options.clone())), Arc::new(FileBlobs::beside(&options.dir))))
