@@ -51,6 +51,8 @@ pub(super) struct Open {
     pub(super) wait: Option<Wait>,
     /// When the next attempt begins.
     pub(super) next: Option<Timestamp>,
+    /// Why the last attempt failed.
+    pub(super) error: Option<StepError>,
     pub(super) key_until: Option<Timestamp>,
     /// A doubt can be settled by a probe, as far as was declared when it started.
     pub(super) probe: bool,
@@ -179,6 +181,7 @@ impl Durable {
                 let open = self.open.entry(body.n).or_default();
                 open.attempt = body.attempt;
                 open.next = Some(body.next);
+                open.error = Some(body.error.clone());
             }
             RunEvent::StepFailed(body) => {
                 self.open_step(body.n, body.step.as_deref(), State::Failed)?;

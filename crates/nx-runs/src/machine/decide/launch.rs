@@ -85,6 +85,9 @@ impl Deciding<'_> {
                 self.execute(n)
             }
             State::Retrying => {
+                if self.exhausted(n)? {
+                    return Ok(());
+                }
                 let next = self.run.durable.open.get(&n).and_then(|open| open.next).unwrap_or(self.cx.now);
                 if next <= self.cx.now {
                     return self.execute(n);

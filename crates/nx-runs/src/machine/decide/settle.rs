@@ -85,16 +85,7 @@ impl Deciding<'_> {
                 return self.put_in_doubt(n, "it took place, but its value cannot be recorded");
             }
             Outcome::Error(error) => {
-                let base = self.run.durable.open.get(&n).map_or(0, |open| open.base);
-                let called = self.run.live.primary(n).and_then(|call| call.step.retry.clone());
-                let undo = self.run.durable.records.get(n).is_some_and(|record| record.kind() == Kind::Undo);
-                let policy = match called {
-                    Some(policy) => policy,
-                    None if undo => Retry { attempts: self.cx.limits.undo_attempts, ..Retry::default() },
-                    None => Retry::default(),
-                };
-                let made = attempt.saturating_sub(base);
-                if let Some(next) = self.retry_at(effect, &policy, made, &error) {
+                if let Some(next) = self.next_attempt(n, effect, attempt, &error) {
                     let body = AttemptFailed { n, step: None, attempt, error, next };
                     self.record(RunEvent::AttemptFailed(body))?;
                     if let Some(call) = self.run.live.primary(n) {
@@ -111,14 +102,40 @@ impl Deciding<'_> {
         self.proceed()
     }
 
+    /// When a recorded step is tried again, if it is.
+    fn next_attempt(&mut self, n: u64, effect: Effect, attempt: u32, error: &StepError) -> Option<Timestamp> {
+        let base = self.run.durable.open.get(&n).map_or(0, |open| open.base);
+        let made = attempt.saturating_sub(base);
+        let called = self.run.live.primary(n).map(|call| call.step.retry.clone().unwrap_or_default());
+        if let Some(policy) = called {
+            return self.retry_at(effect, &policy, made, error);
+        }
+        if self.run.durable.records.get(n).is_some_and(|record| record.kind() == Kind::Undo) {
+            let policy = Retry { attempts: self.cx.limits.undo_attempts, ..Retry::default() };
+            return self.retry_at(effect, &policy, made, error);
+        }
+        // The code has not asked yet and so has not said how often to try: it will be judged then.
+        may_retry(effect, error).then_some(self.cx.now)
+    }
+
+    /// A step that failed before the code asked for it again: its policy may not allow another attempt.
+    pub(super) fn exhausted(&mut self, n: u64) -> Result<bool, Error> {
+        let Some(open) = self.run.durable.open.get(&n) else { return Ok(false) };
+        let (made, attempt, error) = (open.attempt - open.base, open.attempt, open.error.clone());
+        let (Some(call), Some(error)) = (self.run.live.primary(n), error) else { return Ok(false) };
+        let policy = call.step.retry.clone().unwrap_or_default();
+        if made < policy.attempts.max(1) && !policy.non_retryable.contains(&error.name) {
+            return Ok(false);
+        }
+        self.record(RunEvent::StepFailed(StepFailed { n, step: None, error: error.clone(), attempt }))?;
+        self.answer_error(n, &error);
+        self.old_ended(n)?;
+        Ok(true)
+    }
+
     /// When the next attempt begins, if there is one.
     fn retry_at(&self, effect: Effect, policy: &Retry, attempt: u32, error: &StepError) -> Option<Timestamp> {
-        // Of a once step only an error that asserts that nothing happened leaves room for another attempt.
-        let allowed = match error.retryable {
-            Some(retryable) => retryable,
-            None => effect != Effect::Once,
-        };
-        if !allowed || attempt >= policy.attempts.max(1) || policy.non_retryable.contains(&error.name) {
+        if !may_retry(effect, error) || attempt >= policy.attempts.max(1) || policy.non_retryable.contains(&error.name) {
             return None;
         }
         let wait = backoff(policy, attempt, self.cx.rng);
@@ -202,6 +219,11 @@ fn checked(outcome: Outcome) -> Outcome {
         },
         error @ Outcome::Error(_) => error,
     }
+}
+
+/// Of a once step only an error that asserts that nothing happened leaves room for another attempt.
+fn may_retry(effect: Effect, error: &StepError) -> bool {
+    error.retryable.unwrap_or(effect != Effect::Once)
 }
 
 /// The wait before the next attempt: exponential, bounded, partly random.

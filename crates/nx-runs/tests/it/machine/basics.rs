@@ -358,3 +358,20 @@ fn a_late_outcome_is_taken_and_a_stale_one_ignored() {
           > late taken 9.1
     "#]].assert_eq(&bench.trace());
 }
+
+#[test]
+fn a_failure_reported_before_the_code_asks_is_judged_by_the_codes_policy() {
+    let attempts = |attempts| move |step: &mut Step| step.retry = Some(Retry { attempts, ..Retry::default() });
+    let late = Command::Late {
+        grant: neuraxis_sdk::frames::Grant { step: 1, attempt: 1 },
+        outcome: Outcome::Error(error("IOError")),
+    };
+    for allowed in [1, 2] {
+        let mut bench = Bench::new();
+        bench.start().step_with("pay", code(Effect::Idempotent, json!(1)), None, attempts(allowed));
+        bench.lost(&[(1, 1)]).start().act("late", late.clone()).trace();
+        bench.step_with("pay", code(Effect::Idempotent, json!(1)), None, attempts(allowed));
+        let expected = if allowed == 1 { "error IOError" } else { "execute 1.2 key" };
+        assert!(bench.trace().contains(expected));
+    }
+}
