@@ -1,7 +1,7 @@
 //! The handle and the service: commits queue up, one writer thread writes them in groups and acknowledges what is
 //! durable.
 
-use std::{sync::Arc, thread};
+use std::{sync::Arc, thread, time::Duration};
 
 use nx_types::{BlobId, Env, Namespace, Origin, Seq};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -10,7 +10,7 @@ use crate::{
     Commit, Core, DoctorReport, ErasureReport, Error, Filter, GcReport, Options, Reader, Receipt, RetentionPolicy,
     Stats, Subscription,
     backend::{Backend, sqlite::SqliteBackend},
-    core::Admin,
+    core::{Admin, before},
     writer,
 };
 
@@ -175,22 +175,51 @@ impl Journal {
         reason: String,
         by: String,
     ) -> Result<ErasureReport, Error> {
-        self.task(move |core| core.erase(&[(namespace, data_subject)], &reason, &by)).await
+        let report = self.task(move |core| core.erase(&[(namespace, data_subject)], &reason, &by)).await?;
+        self.finish_scrub().await?;
+        Ok(report)
+    }
+
+    /// Waits until what was erased stands nowhere any more. A long reader holds it up; the log goes on meanwhile.
+    async fn finish_scrub(&self) -> Result<(), Error> {
+        while !self.task(|core| core.finish_scrub()).await? {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Ok(())
     }
 
     /// Erases data subjects that have lived long enough.
     pub async fn retention(&self, policy: RetentionPolicy) -> Result<ErasureReport, Error> {
-        self.task(move |core| core.retention(&policy)).await
+        /// Keys of one transaction: the writer does other work in between.
+        const BATCH: usize = 64;
+        let limit = before(self.env.now(), policy.older_than);
+        let keys = self.read(move |reader| reader.outlived(&policy, limit)).await?;
+        let mut report = ErasureReport::default();
+        for batch in keys.chunks(BATCH) {
+            let batch = batch.to_vec();
+            let part = self.task(move |core| core.erase_old(&batch, limit)).await?;
+            report.keys.extend(part.keys);
+            report.recorded.extend(part.recorded);
+            report.events += part.events;
+            report.rows += part.rows;
+            report.blobs += part.blobs;
+        }
+        self.finish_scrub().await?;
+        Ok(report)
     }
 
     /// Removes blobs that no header names and that are older than `older_than`.
     pub async fn gc(&self, older_than: nx_types::Duration) -> Result<GcReport, Error> {
-        self.task(move |core| core.gc(older_than)).await
+        let now = self.env.now();
+        let garbage = self.read(move |reader| reader.garbage(now, older_than)).await?;
+        self.task(move |core| core.collect(garbage)).await
     }
 
     /// Wraps every data key by another master key. The caller puts the new key where the next opening finds it.
     pub async fn rotate_master(&self, master: crate::MasterKeySource) -> Result<u64, Error> {
-        self.task(move |core| core.rotate_master(&master)).await
+        let count = self.task(move |core| core.rotate_master(&master)).await?;
+        self.finish_scrub().await?;
+        Ok(count)
     }
 
     /// Stores a signed checkpoint of a tree size.
@@ -205,7 +234,16 @@ impl Journal {
 
     /// Checks the storage engine's structures, the disk, keys and blobs.
     pub async fn doctor(&self) -> Result<DoctorReport, Error> {
-        self.task(|core| core.doctor()).await
+        let reserve = self.options.min_free_bytes;
+        self.read(move |reader| reader.examine(reserve)).await
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Reader) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let reader = self.reader.clone();
+        tokio::task::spawn_blocking(move || read(&reader)).await.map_err(|_err| Error::Closed)?
     }
 
     /// Figures.

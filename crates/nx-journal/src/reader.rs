@@ -6,7 +6,7 @@ use nx_types::{BlobId, EventType, Header, KeyId, Label, LabelId, Namespace, Seq,
 
 use crate::{
     Data, Error, Event, Filter, IndexEntry, IndexRange, StateRow,
-    backend::{Blobs, EventRow, IndexQuery, Page, Rows, Sealed, Source, StateRecord},
+    backend::{Blobs, EventRow, IndexQuery, Page, Rows, Sealed, Source, Space, StateRecord},
     seal::{self, Keyring},
 };
 
@@ -38,6 +38,11 @@ impl Reader {
             Ok(())
         })?;
         result.ok_or(Error::Closed)
+    }
+
+    /// Bytes used and bytes free on the disk.
+    pub fn space(&self) -> Result<Space, Error> {
+        self.source.space()
     }
 
     /// The content of blobs, sealed as they are.

@@ -344,22 +344,16 @@ impl Backend for MemoryBackend {
         self.write(Write::Checkpoint(size, note.to_vec()))
     }
 
-    fn scrub(&mut self) -> Result<(), Error> {
+    fn scrub_pages(&mut self) -> Result<(), Error> {
         self.disk.lock().count()
+    }
+
+    fn scrub_log(&mut self) -> Result<bool, Error> {
+        self.disk.lock().count().map(|()| true)
     }
 
     fn tidy(&mut self) -> Result<(), Error> {
         Ok(())
-    }
-
-    fn check(&mut self) -> Result<Vec<String>, Error> {
-        Ok(Vec::new())
-    }
-
-    fn space(&self) -> Result<Space, Error> {
-        let full = self.disk.lock().full;
-        let used = self.working.events.iter().map(|event| event.header.len() as u64).sum();
-        Ok(Space { used, free: if full { 0 } else { u64::MAX } })
     }
 
     fn source(&self) -> Arc<dyn Source> {
@@ -384,6 +378,12 @@ fn index_row(namespace: &Namespace, kind: &str, key: &str, entry: &IndexEntry) -
 impl Source for Disk {
     fn read(&self, read: &mut dyn FnMut(&dyn Rows) -> Result<(), Error>) -> Result<(), Error> {
         read(&self.lock().durable)
+    }
+
+    fn space(&self) -> Result<Space, Error> {
+        let shared = self.lock();
+        let used = shared.durable.events.iter().map(|event| event.header.len() as u64).sum();
+        Ok(Space { used, free: if shared.full { 0 } else { u64::MAX } })
     }
 }
 
@@ -616,6 +616,10 @@ impl Rows for Tables {
 
     fn checkpoint(&self, size: u64) -> Result<Option<(u64, Vec<u8>)>, Error> {
         Ok(self.checkpoints.range(..=size).next_back().map(|(size, note)| (*size, note.clone())))
+    }
+
+    fn check(&self) -> Result<Vec<String>, Error> {
+        Ok(Vec::new())
     }
 
     fn all_checkpoints(&self, each: EachCheckpoint<'_>) -> Result<(), Error> {

@@ -238,6 +238,8 @@ pub trait Rows {
     fn all_tiles(&self, each: EachTile<'_>) -> Result<(), Error>;
     /// The stored checkpoint with the largest tree size up to `size`, with its size.
     fn checkpoint(&self, size: u64) -> Result<Option<(u64, Vec<u8>)>, Error>;
+    /// Checks the engine's own structures; each finding is one line.
+    fn check(&self) -> Result<Vec<String>, Error>;
     /// Every stored checkpoint, by tree size.
     fn all_checkpoints(&self, each: EachCheckpoint<'_>) -> Result<(), Error>;
 }
@@ -289,14 +291,13 @@ pub trait Backend: Send {
     /// Stores a checkpoint.
     fn put_checkpoint(&mut self, size: u64, note: &[u8]) -> Result<(), Error>;
 
-    /// Makes sure that what was erased stands nowhere any more: not in the write-ahead log, nor in free space.
-    fn scrub(&mut self) -> Result<(), Error>;
+    /// Makes sure that what was erased stands in no free space of any page.
+    fn scrub_pages(&mut self) -> Result<(), Error>;
+    /// Makes sure that what was erased does not stand in the write-ahead log; `false` if a reader prevents it, and then
+    /// it is to be tried again.
+    fn scrub_log(&mut self) -> Result<bool, Error>;
     /// Work that may be put off, such as writing the write-ahead log back. Called between groups.
     fn tidy(&mut self) -> Result<(), Error>;
-    /// Checks the engine's own structures; each finding is one line.
-    fn check(&mut self) -> Result<Vec<String>, Error>;
-    /// Bytes used and bytes free on the disk.
-    fn space(&self) -> Result<Space, Error>;
     /// Readers of this log.
     fn source(&self) -> Arc<dyn Source>;
     /// The content of blobs.
@@ -316,6 +317,8 @@ pub struct Space {
 pub trait Source: Send + Sync + fmt::Debug {
     /// Calls `read` with a view; waits for one to be free.
     fn read(&self, read: &mut dyn FnMut(&dyn Rows) -> Result<(), Error>) -> Result<(), Error>;
+    /// Bytes used and bytes free on the disk.
+    fn space(&self) -> Result<Space, Error>;
 }
 
 /// The content of blobs, as sealed bytes.

@@ -101,7 +101,7 @@ impl<B: Backend> Core<B> {
         if reserve == 0 {
             return Ok(());
         }
-        let free = self.backend.space()?.free;
+        let free = self.reader.space()?.free;
         if free < reserve { Err(Error::LowDisk { free, reserve }) } else { Ok(()) }
     }
 

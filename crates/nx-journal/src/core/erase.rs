@@ -1,13 +1,13 @@
 //! Erasing: a data subject's key and everything that it sealed go; headers, and with them all proofs, stay.
 
-use std::{collections::BTreeSet, ops::ControlFlow};
+use std::{collections::BTreeSet, ops::ControlFlow, sync::Arc};
 
 use nx_types::{BlobId, Digest, EventType, KeyId, Namespace, Subject};
 
-use super::{Core, admin::before, all, json, meta, name};
+use super::{Core, all, json, meta, name, scrub};
 use crate::{
-    Commit, ErasureReport, Error, NewEvent, RetentionPolicy,
-    backend::{Backend, KeyRow, Page, Sealed, StateRecord},
+    Commit, ErasureReport, Error, NewEvent,
+    backend::{Backend, KeyRow, Sealed, StateRecord},
     reader::{decode_header, open_record},
     seal::NAMESPACE_SUBJECT,
     tlog::sha256,
@@ -17,6 +17,17 @@ impl<B: Backend> Core<B> {
     /// Erases data subjects in one transaction. A subject of which nothing is stored is an error, and then nothing
     /// happens. Allowed when the disk is nearly full.
     pub fn erase(&mut self, subjects: &[(Namespace, String)], reason: &str, by: &str) -> Result<ErasureReport, Error> {
+        let report = self.erase_unscrubbed(subjects, reason, by)?;
+        self.scrubbed(report)
+    }
+
+    /// As [`Core::erase`], but leaves free space and the write-ahead log to [`Core::finish_scrub`].
+    pub(super) fn erase_unscrubbed(
+        &mut self,
+        subjects: &[(Namespace, String)],
+        reason: &str,
+        by: &str,
+    ) -> Result<ErasureReport, Error> {
         let mut rows = Vec::with_capacity(subjects.len());
         for (namespace, data_subject) in subjects {
             let row = self.backend.rows().key_of(&self.keys.lookup(namespace, data_subject))?.ok_or_else(|| {
@@ -33,10 +44,21 @@ impl<B: Backend> Core<B> {
         for id in keys {
             rows.extend(self.backend.rows().key(*id)?.filter(|row| row.wrapped.is_some()));
         }
-        self.erase_keys(&rows, reason, by)
+        let report = self.erase_keys(&rows, reason, by)?;
+        self.scrubbed(report)
     }
 
-    fn erase_keys(&mut self, rows: &[KeyRow], reason: &str, by: &str) -> Result<ErasureReport, Error> {
+    pub(super) fn scrubbed(&mut self, report: ErasureReport) -> Result<ErasureReport, Error> {
+        if self.finish_scrub()? {
+            return Ok(report);
+        }
+        Err(Error::Storage {
+            what: "empty the write-ahead log after an erasure, because a reader holds it; the next opening does it",
+            source: Arc::new(std::io::Error::from(std::io::ErrorKind::ResourceBusy)),
+        })
+    }
+
+    pub(super) fn erase_keys(&mut self, rows: &[KeyRow], reason: &str, by: &str) -> Result<ErasureReport, Error> {
         if rows.is_empty() {
             return Ok(ErasureReport::default());
         }
@@ -54,7 +76,7 @@ impl<B: Backend> Core<B> {
                 let receipt = core.write(&Commit::of([erased(row, reason, by)?]))?;
                 report.recorded.extend(receipt.events);
             }
-            core.backend.put_meta(meta::SCRUB, &[1])?;
+            core.backend.put_meta(meta::SCRUB, &[scrub::PAGES])?;
             Ok((report, files))
         })?;
         self.states.clear();
@@ -62,7 +84,6 @@ impl<B: Backend> Core<B> {
             self.keys.forget(row.id);
         }
         files.iter().try_for_each(|id| blobs.delete(id))?;
-        self.finish_scrub()?;
         Ok(report)
     }
 
@@ -133,7 +154,7 @@ impl<B: Backend> Core<B> {
 
     /// Finishes what a crash may have cut off between an erasure's transaction and its last step.
     pub(super) fn finish_erasures(&mut self) -> Result<(), Error> {
-        if self.backend.rows().meta(meta::SCRUB)?.is_none_or(|value| value != [1]) {
+        if self.backend.rows().meta(meta::SCRUB)?.is_none_or(|value| value == [scrub::DONE]) {
             return Ok(());
         }
         let mut known = BTreeSet::new();
@@ -150,48 +171,24 @@ impl<B: Backend> Core<B> {
             Ok(ControlFlow::Continue(()))
         })?;
         orphans.iter().try_for_each(|id| blobs.delete(id))?;
-        self.finish_scrub()
+        self.finish_scrub().map(drop)
     }
 
-    fn finish_scrub(&mut self) -> Result<(), Error> {
-        self.backend.scrub()?;
-        self.group(|core| core.backend.put_meta(meta::SCRUB, &[0]))
-    }
-
-    /// Erases data subjects whose newest event is older than the policy says.
-    pub fn retention(&mut self, policy: &RetentionPolicy) -> Result<ErasureReport, Error> {
-        let limit = before(self.env.now(), policy.older_than);
-        let mut rows = Vec::new();
-        self.backend.rows().keys(None, &mut |row| {
-            let wanted = policy.namespace.as_ref().is_none_or(|namespace| *namespace == row.namespace);
-            if wanted
-                && let Some(data_subject) = self.keys.data_subject(&row)?
-                && data_subject != NAMESPACE_SUBJECT
-                && data_subject.starts_with(&policy.prefix)
-                && self.newest(&row, &data_subject)?.is_some_and(|time| time <= limit)
-            {
-                rows.push(row);
+    /// Takes what was erased out of free space and the write-ahead log; `false` if a reader holds the latter, and then it
+    /// is to be tried again.
+    pub(crate) fn finish_scrub(&mut self) -> Result<bool, Error> {
+        let state = self.backend.rows().meta(meta::SCRUB)?.and_then(|value| value.first().copied());
+        if state == Some(scrub::PAGES) {
+            self.backend.scrub_pages()?;
+            self.group(|core| core.backend.put_meta(meta::SCRUB, &[scrub::LOG]))?;
+        }
+        if state.is_some_and(|state| state != scrub::DONE) {
+            if !self.backend.scrub_log()? {
+                return Ok(false);
             }
-            Ok(if rows.len() < policy.limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
-        })?;
-        self.erase_keys(&rows, "retention", "journal")
-    }
-
-    /// When the newest event that a key seals was recorded.
-    fn newest(&self, row: &KeyRow, data_subject: &str) -> Result<Option<nx_types::Timestamp>, Error> {
-        let mut newest = None;
-        let mut look = |event: crate::backend::EventRow<'_>| {
-            newest = newest.max(Some(decode_header(event)?.recorded));
-            Ok(ControlFlow::Break(()))
-        };
-        if let Ok(subject) = Subject::new(data_subject) {
-            let page = Page { after: None, limit: 1, reverse: true };
-            self.backend.rows().subject_events(&row.namespace, &subject, page, &mut look)?;
+            self.group(|core| core.backend.put_meta(meta::SCRUB, &[scrub::DONE]))?;
         }
-        if let Some(seq) = self.backend.rows().key_events(row.id)?.last() {
-            self.backend.rows().events(*seq, &mut look)?;
-        }
-        Ok(newest)
+        Ok(true)
     }
 }
 

@@ -4,6 +4,7 @@ mod admin;
 mod append;
 mod erase;
 mod random;
+mod upkeep;
 
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use nx_types::{Digest, Env, Epoch, EventType, KeyId, Namespace, Origin, Seq, Sub
 pub(crate) use self::{
     admin::{Admin, store_blob},
     append::slot,
+    upkeep::before,
 };
 use self::{append::StateEntry, random::Pool};
 use crate::{
@@ -39,6 +41,13 @@ pub(crate) mod meta {
     pub(crate) const SCRUB: &str = "scrub";
     /// Number of events, 8 bytes, and the tree's root: what verification holds the newest records against.
     pub(crate) const HEAD: &str = "head";
+}
+
+pub(crate) mod scrub {
+    //! What is left to do after an erasure: values of [`super::meta::SCRUB`].
+    pub(crate) const DONE: u8 = 0;
+    pub(crate) const PAGES: u8 = 1;
+    pub(crate) const LOG: u8 = 2;
 }
 
 /// A log over a backend: one writer, groups of commits, every group durable or absent. [`crate::Journal`] runs it on a

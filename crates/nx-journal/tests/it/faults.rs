@@ -155,7 +155,7 @@ fn sigkill_loses_nothing_acknowledged() {
         assert!(core.head().0 > head);
         head = core.head().0;
     }
-    let mut log = Core::open(place.backend(), &place.options(), Env::seeded(99).0).unwrap();
+    let log = Core::open(place.backend(), &place.options(), Env::seeded(99).0).unwrap();
     let reader = log.reader();
     for event in reader.events(Seq(1), 10_000, &all()).unwrap() {
         // Each holds the number of the place that it was meant for: nothing slipped or was written twice.
@@ -310,7 +310,7 @@ fn damaged_pages_are_errors_that_name_their_place() {
         fs::write(&path, &bytes).unwrap();
         let result = SqliteBackend::open(&place.options())
             .and_then(|backend| Core::open(backend, &place.options(), Env::seeded(2).0))
-            .and_then(|mut core| {
+            .and_then(|core| {
                 let reader = core.reader();
                 core.doctor().map(|report| silent += u32::from(report.is_healthy()))?;
                 for key in 0..300 {

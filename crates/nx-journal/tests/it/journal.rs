@@ -187,3 +187,43 @@ async fn a_dead_disk_fails_every_commit_and_acknowledges_none() {
     let core = Core::open(MemoryBackend::open(&disk), &options, env).unwrap();
     assert_eq!(core.head(), Seq(2));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erasure_waits_for_a_long_reader_and_the_log_goes_on() {
+    let place = OnDisk::fresh();
+    let (journal, service) = open(&place, |_| {});
+    journal.commit(Commit::of([event("run/1", "a", "secret")])).await.unwrap();
+    let (entered, is_in) = tokio::sync::oneshot::channel();
+    let (release, held) = std::sync::mpsc::sync_channel::<()>(1);
+    let reader = journal.reader();
+    let reading = tokio::task::spawn_blocking(move || {
+        reader.rows(|rows| {
+            let head = rows.head();
+            entered.send(()).unwrap();
+            held.recv().unwrap();
+            head
+        })
+    });
+    is_in.await.unwrap();
+    let mut erasing =
+        Box::pin(journal.erase(Namespace::default(), "run/1".to_owned(), "asked".to_owned(), "me".to_owned()));
+    let mut commits = 0;
+    loop {
+        // The erasure is under way, held up by the reader, and others are served.
+        tokio::select! {
+            biased;
+            _ = &mut erasing => panic!("the reader still sees what was erased"),
+            receipt = journal.commit(Commit::of([event("run/2", "a", "other")])) => drop(receipt.unwrap()),
+        }
+        commits += 1;
+        if commits == 20 {
+            release.send(()).unwrap();
+            break;
+        }
+    }
+    assert_eq!(erasing.await.unwrap().events, 1);
+    assert_eq!(reading.await.unwrap().unwrap(), 2);
+    assert!(journal.doctor().await.unwrap().is_healthy());
+    journal.close().await;
+    service.run().await.unwrap();
+}

@@ -8,11 +8,13 @@ mod write;
 use std::{
     fs,
     os::unix::fs::DirBuilderExt as _,
-    path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, hooks::Wal};
 
 use self::{pool::Pool, rows::Sql, write::Names};
 use crate::{
@@ -28,10 +30,12 @@ pub const FILE: &str = "journal.db";
 #[derive(Debug)]
 pub struct SqliteBackend {
     sql: Sql,
-    path: PathBuf,
-    dir: PathBuf,
     names: Names,
-    checkpoint_bytes: u64,
+    /// Frames in the write-ahead log, as of the last commit.
+    log_frames: Arc<AtomicU64>,
+    /// At how many it is written back: by the options, and the next time.
+    checkpoint_frames: u64,
+    checkpoint_at: u64,
     pool: Arc<Pool>,
     blobs: Arc<FileBlobs>,
     _lock: Lock,
@@ -49,20 +53,23 @@ impl SqliteBackend {
         let lock = Lock::take(&dir)?;
         let path = dir.join(FILE);
         let new = !path.exists();
-        let sql = Sql(schema::open_writer(&path, options)?);
+        let mut connection = schema::open_writer(&path, options)?;
+        let log_frames = Arc::new(AtomicU64::new(0));
+        let noted = log_frames.clone();
+        let note = move |_: &mut Wal, frames: std::ffi::c_int| {
+            noted.store(u64::from(frames.unsigned_abs()), Ordering::Relaxed);
+            Ok(())
+        };
+        connection.wal_hook(Some(note)).map_err(fail("configure the database"))?;
+        let sql = Sql(connection);
         if new {
             sync_dir(&dir)?;
         }
         let names = Names::read(&sql, options.cache_entries)?;
         let pool = Arc::new(Pool::new(path.clone(), options.clone()));
         let blobs = Arc::new(FileBlobs::open(&dir)?);
-        Ok(Self { sql, path, dir, names, checkpoint_bytes: options.checkpoint_bytes, pool, blobs, _lock: lock })
-    }
-
-    fn wal(&self) -> PathBuf {
-        let mut name = self.path.clone().into_os_string();
-        name.push("-wal");
-        name.into()
+        let frames = (options.checkpoint_bytes / schema::PAGE_BYTES as u64).max(1);
+        Ok(Self { sql, names, log_frames, checkpoint_frames: frames, checkpoint_at: frames, pool, blobs, _lock: lock })
     }
 
     fn shared_blobs(&self) -> Arc<dyn Blobs> {
@@ -81,10 +88,6 @@ pub(crate) fn view(options: &Options) -> Result<View, Error> {
     let path = options.dir.join(FILE);
     fs::metadata(&path).map_err(Error::file("find the log", &path))?;
     Ok((Arc::new(Pool::new(path, options.clone())), Arc::new(FileBlobs::beside(&options.dir))))
-}
-
-fn file_bytes(path: &Path) -> u64 {
-    fs::metadata(path).map_or(0, |facts| facts.len())
 }
 
 /// An error of the engine while it did something.

@@ -1,14 +1,16 @@
 //! A bounded pool of read-only connections.
 
 use std::{
-    path::PathBuf,
+    fs,
+    path::{Path, PathBuf},
     sync::{Condvar, Mutex, PoisonError},
 };
 
 use super::{fail, rows::Sql, schema};
 use crate::{
     Error, Options,
-    backend::{Rows, Source},
+    backend::{Rows, Source, Space},
+    files::free_bytes,
 };
 
 /// Opens connections as they are needed, up to its bound, and waits for one beyond it.
@@ -83,5 +85,13 @@ impl Source for Pool {
             lease.connection = None;
         }
         result
+    }
+
+    fn space(&self) -> Result<Space, Error> {
+        let bytes = |path: &Path| fs::metadata(path).map_or(0, |facts| facts.len());
+        let mut log = self.path.clone().into_os_string();
+        log.push("-wal");
+        let used = bytes(&self.path) + bytes(Path::new(&log));
+        Ok(Space { used, free: free_bytes(&self.options.dir)? })
     }
 }

@@ -462,6 +462,17 @@ impl Rows for Sql {
         )
     }
 
+    fn check(&self) -> Result<Vec<String>, Error> {
+        let mut statement = self.0.prepare("PRAGMA integrity_check(100)").map_err(fail("check the database"))?;
+        let lines = statement
+            .query_map([], |row| row.get::<_, String>(0))
+            .and_then(Iterator::collect::<rusqlite::Result<Vec<_>>>);
+        match lines {
+            Ok(lines) => Ok(lines.into_iter().filter(|line| line != "ok").collect()),
+            Err(error) => Ok(vec![error.to_string()]),
+        }
+    }
+
     fn all_checkpoints(&self, each: EachCheckpoint<'_>) -> Result<(), Error> {
         let mut statement = self.statement("SELECT size, note FROM checkpoints ORDER BY size")?;
         let damaged = |error| fail_at("checkpoints", error);

@@ -13,6 +13,9 @@ const APPLICATION: i32 = 0x4e58_4a31;
 /// The table layout's version (`PRAGMA user_version`).
 pub(super) const LAYOUT: i64 = 1;
 
+/// How long a connection waits for another one of this process.
+pub(super) const BUSY_MILLIS: u64 = 10_000;
+
 /// Bytes of a page. Small pages keep the cost of a lone commit down.
 pub(super) const PAGE_BYTES: usize = 4096;
 
@@ -98,7 +101,7 @@ pub(super) fn open_reader(path: &Path, options: &Options) -> Result<Connection, 
 
 fn prepare(connection: &Connection, options: &Options) -> Result<(), Error> {
     connection.set_prepared_statement_cache_capacity(96);
-    connection.busy_timeout(std::time::Duration::from_secs(10)).map_err(fail("configure the database"))?;
+    connection.busy_timeout(std::time::Duration::from_millis(BUSY_MILLIS)).map_err(fail("configure the database"))?;
     let kibibytes = (options.page_cache_bytes / 1024).max(256);
     connection.execute_batch(&format!("PRAGMA cache_size=-{kibibytes}")).map_err(fail("configure the database"))
 }

@@ -1,20 +1,19 @@
 //! Writing rows.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use nx_types::{BlobId, Digest, Epoch, EventType, KeyId, LabelId, Namespace};
 use rusqlite::{Params, params};
 
 use super::{
-    SqliteBackend, fail, file_bytes,
+    SqliteBackend, fail,
     rows::{REFERENCE_BYTES, Sql, clamp, read_reference},
-    schema::PAGE_BYTES,
+    schema::{self, PAGE_BYTES},
 };
 use crate::{
     Error, IndexEntry,
-    backend::{Backend, BlobRow, Blobs, EventInsert, KeyRow, Rows, Source, Space, StateRecord},
+    backend::{Backend, BlobRow, Blobs, EventInsert, KeyRow, Rows, Source, StateRecord},
     cache::Cache,
-    files::free_bytes,
 };
 
 /// Longer sealed data is cut into pieces that fill pages, so that no page is left half empty.
@@ -176,7 +175,13 @@ impl Backend for SqliteBackend {
     }
 
     fn commit(&mut self) -> Result<(), Error> {
-        self.execute("COMMIT", [], "commit").map(drop)
+        let before = self.log_frames.load(Ordering::Relaxed);
+        self.execute("COMMIT", [], "commit")?;
+        if self.log_frames.load(Ordering::Relaxed) < before {
+            // The log was started anew.
+            self.checkpoint_at = self.checkpoint_frames;
+        }
+        Ok(())
     }
 
     fn rollback(&mut self) {
@@ -319,38 +324,36 @@ impl Backend for SqliteBackend {
         self.execute(sql, params![clamp(size), note], "store a checkpoint").map(drop)
     }
 
-    fn scrub(&mut self) -> Result<(), Error> {
-        self.rebuild_index()?;
-        if self.checkpoint("TRUNCATE")? {
-            return Ok(());
+    fn scrub_pages(&mut self) -> Result<(), Error> {
+        self.rebuild_index()
+    }
+
+    fn scrub_log(&mut self) -> Result<bool, Error> {
+        let patience = |millis| {
+            let wait = std::time::Duration::from_millis(millis);
+            self.sql.0.busy_timeout(wait).map_err(fail("configure the database"))
+        };
+        // A reader may hold the log for long; the writer has other work meanwhile.
+        patience(50)?;
+        let emptied = self.checkpoint("TRUNCATE");
+        patience(schema::BUSY_MILLIS)?;
+        let emptied = emptied?;
+        if emptied {
+            self.log_frames.store(0, Ordering::Relaxed);
+            self.checkpoint_at = self.checkpoint_frames;
         }
-        Err(Error::Storage {
-            what: "empty the write-ahead log after an erasure, because a reader holds it; it is tried again",
-            source: Arc::new(std::io::Error::from(std::io::ErrorKind::ResourceBusy)),
-        })
+        Ok(emptied)
     }
 
     fn tidy(&mut self) -> Result<(), Error> {
-        if file_bytes(&self.wal()) < self.checkpoint_bytes {
+        let frames = self.log_frames.load(Ordering::Relaxed);
+        if frames < self.checkpoint_at {
             return Ok(());
         }
-        self.checkpoint("PASSIVE").map(drop)
-    }
-
-    fn check(&mut self) -> Result<Vec<String>, Error> {
-        let mut statement = self.sql.0.prepare("PRAGMA integrity_check(100)").map_err(fail("check the database"))?;
-        let lines = statement
-            .query_map([], |row| row.get::<_, String>(0))
-            .and_then(Iterator::collect::<rusqlite::Result<Vec<_>>>);
-        match lines {
-            Ok(lines) => Ok(lines.into_iter().filter(|line| line != "ok").collect()),
-            Err(error) => Ok(vec![error.to_string()]),
-        }
-    }
-
-    fn space(&self) -> Result<Space, Error> {
-        let used = file_bytes(&self.path) + file_bytes(&self.wal());
-        Ok(Space { used, free: free_bytes(&self.dir)? })
+        // Where a reader keeps the log from being reused, it is not tried again with every group.
+        self.checkpoint_at = frames + self.checkpoint_frames / 4;
+        self.checkpoint("PASSIVE")?;
+        Ok(())
     }
 
     fn source(&self) -> Arc<dyn Source> {
