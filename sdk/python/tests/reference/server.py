@@ -77,6 +77,8 @@ class Run:
         self.elsewhere: "set[tuple[int, int]]" = set()
         self.cancelling: Optional[str] = None
         self.orphans = 0
+        self.ends_as = ""
+        self.undoing: Optional[Session] = None
         self.on_end: List[Callable[["Run"], None]] = []
 
     @property
@@ -204,6 +206,9 @@ class Server(Steps):
         for run in self.runs.values():
             run.elsewhere = {(step, attempt) for name, step, attempt in listed if name == run.id}
         self._redispatch_tools()
+        for run in self.runs.values():
+            if run.status == "compensating" and (run.undoing is None or not run.undoing.open):
+                self._compensate(run)
         self._assign()
 
     def _assign(self) -> None:
@@ -272,12 +277,12 @@ class Server(Steps):
         run = self._current(session, frame)
         if run is not None:
             run.error = self.incoming(frame["error"])
-            self._compensate(run, "failed")
+            self._conclude(run, "failed")
 
     def _on_stopped(self, session: Session, frame: Dict[str, Any]) -> None:
         run = self._current(session, frame)
         if run is not None:
-            self._compensate(run, "cancelled")
+            self._conclude(run, "cancelled")
 
     def _on_release(self, session: Session, frame: Dict[str, Any]) -> None:
         run = self.runs.get(frame["run"])
@@ -324,43 +329,51 @@ class Server(Steps):
 
     # ---- compensation ----
 
-    def _compensate(self, run: Run, status: str) -> None:
-        """Undoes completed steps in reverse, then ends the run."""
+    def _conclude(self, run: Run, status: str) -> None:
+        """The incarnation is over; what it did is undone, then the run ends."""
+        session = run.session
+        assert session is not None
+        session.send({"t": "closed", "run": run.id, "inc": run.inc, "state": status})
+        self._leave(run)
         run.status = "compensating"
+        run.ends_as = status
+        self._compensate(run)
+
+    def _compensate(self, run: Run) -> None:
+        """Undoes completed steps in reverse, on any worker that can."""
         todo = [r for r in run.segment.records if r.state == "completed" and r.step.get("undo") and not r.undone]
         if not todo:
-            self._end(run, status)
+            self._end(run, run.ends_as)
             return
         record = max(todo, key=lambda r: r.completed_at)
         undo = record.step["undo"]
+        by_tool = "tool" in undo
+        worker = next((s for s in self.sessions if (s.tool(undo["tool"]) if by_tool else s.offers_agent(run.agent))), None)
+        run.undoing = worker
+        if worker is None:
+            return  # goes on when such a worker connects
         call = next(self._calls)
-        session = run.session
-        assert session is not None
-        key = self.key_of(run, record, "undo")
 
         def undone(outcome: Dict[str, Any]) -> None:
             record.undone = True
+            run.undoing = None
             if "error" in outcome:
                 run.error = {"name": "CompensationFailed", "message": outcome["error"]["message"]}
-            self._compensate(run, status)
+            self._compensate(run)
 
-        grant = {"step": run.segment.base + len(run.segment.records) + 1000 + record.n, "attempt": 1}
-        if "function" in undo:
-            session.tools[call] = undone
-            session.send({
-                "t": "undo", "call": call, "run": run.id, "grant": grant, "agent": run.agent,
-                "function": undo["function"], "args": self.outgoing(record.args), "result": self.outgoing(record.value),
-                "idempotency_key": key,
+        worker.tools[call] = undone
+        frame: Dict[str, Any] = {
+            "call": call, "run": run.id, "idempotency_key": self.key_of(run, record, "undo"),
+            "grant": {"step": run.segment.base + len(run.segment.records) + 1000 + record.n, "attempt": 1},
+        }
+        args, result = self.outgoing(record.args), self.outgoing(record.value)
+        if by_tool:
+            toolset, _, tool = undo["tool"].partition("/")
+            worker.send({**frame, "t": "tool", "toolset": toolset, "tool": tool, "args": {"args": args, "result": result}})
+        else:
+            worker.send({
+                **frame, "t": "undo", "agent": run.agent, "function": undo["function"], "args": args, "result": result,
             })
-            return
-        toolset, _, tool = undo["tool"].partition("/")
-        serving = next((s for s in self.sessions if s.tool(undo["tool"]) is not None), None)
-        assert serving is not None
-        serving.tools[call] = undone
-        serving.send({
-            "t": "tool", "call": call, "run": run.id, "grant": grant, "toolset": toolset, "tool": tool,
-            "args": {"args": record.args, "result": record.value}, "idempotency_key": key,
-        })
 
     # ---- values ----
 
