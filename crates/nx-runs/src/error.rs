@@ -52,7 +52,9 @@ pub enum Error {
         status: String,
     },
     /// The decision was taken on other arguments than those that would be executed.
-    #[error("the decision on `{id}` is bound to arguments {seen}, but they are {actual} now; look again and decide anew")]
+    #[error(
+        "the decision on `{id}` is bound to arguments {seen}, but they are {actual} now; look again and decide anew"
+    )]
     ApprovalChanged {
         /// The approval.
         id: ApprovalId,
@@ -98,7 +100,9 @@ pub enum Error {
         max: usize,
     },
     /// The worker speaks no version that this server knows.
-    #[error("no protocol version in common: the worker speaks {worker:?}, this server speaks [1]; upgrade the older one")]
+    #[error(
+        "no protocol version in common: the worker speaks {worker:?}, this server speaks [1]; upgrade the older one"
+    )]
     Protocol {
         /// The worker's versions.
         worker: Vec<u32>,
@@ -123,24 +127,6 @@ pub enum Error {
         /// The fix.
         fix: &'static str,
     },
-    /// The same key was used with other input.
-    #[error("run key `{key}` of agent `{agent}` already belongs to run `{run}`, started with other input; choose another key")]
-    KeyTaken {
-        /// The agent.
-        agent: String,
-        /// The key.
-        key: String,
-        /// The run that has it.
-        run: RunId,
-    },
-    /// An agent that is neither declared nor offered by a worker, where one must be.
-    #[error("no agent `{agent}` is known; the nearest is `{nearest}`")]
-    AgentUnknown {
-        /// The agent.
-        agent: String,
-        /// The nearest name.
-        nearest: String,
-    },
     /// A recorded event cannot be read.
     #[error("event {version} of run `{run}` cannot be read: {detail}")]
     Record {
@@ -162,12 +148,6 @@ pub enum Error {
     Value {
         /// What is wrong, with the fix.
         detail: String,
-    },
-    /// The engine's queue is full.
-    #[error("the server is busy: {queue} requests wait; retry later")]
-    Busy {
-        /// The queue's bound.
-        queue: usize,
     },
     /// The engine has stopped.
     #[error("the run engine is closed")]
@@ -223,20 +203,17 @@ impl ErrorCode for Error {
             Self::Protocol { .. } => "NX-RUN-0013",
             Self::Fenced { .. } => "NX-RUN-0014",
             Self::Limit { .. } => "NX-RUN-0015",
-            Self::KeyTaken { .. } => "NX-RUN-0016",
-            Self::AgentUnknown { .. } => "NX-RUN-0017",
-            Self::Record { .. } => "NX-RUN-0018",
-            Self::Erased { .. } => "NX-RUN-0019",
-            Self::Value { .. } => "NX-RUN-0020",
-            Self::Busy { .. } => "NX-RUN-0021",
-            Self::Closed => "NX-RUN-0022",
-            Self::Journal(_) => "NX-RUN-0023",
+            Self::Record { .. } => "NX-RUN-0016",
+            Self::Erased { .. } => "NX-RUN-0017",
+            Self::Value { .. } => "NX-RUN-0018",
+            Self::Closed => "NX-RUN-0019",
+            Self::Journal(_) => "NX-RUN-0020",
         })
     }
 
     fn retryable(&self) -> bool {
         match self {
-            Self::Busy { .. } | Self::Limit { .. } => true,
+            Self::Limit { .. } => true,
             Self::Journal(problem) => problem.retryable || problem.code.as_str() == "NX-JRN-0001",
             _ => false,
         }

@@ -11,6 +11,7 @@ pub mod kinds;
 pub mod machine;
 pub mod service;
 pub mod sim;
+pub mod value;
 pub mod why;
 
 pub use error::Error;

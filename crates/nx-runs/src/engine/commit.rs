@@ -250,6 +250,7 @@ impl Engine {
             version: first - 1,
         });
         let mut marks = Vec::with_capacity(events.len());
+        let mut write_row = false;
         for (version, event) in (first..).zip(events) {
             let causation = if marks.is_empty() {
                 cause.map_or_else(|| slot.causes.of(event), Cause::Local)
@@ -267,12 +268,20 @@ impl Engine {
             commit.events.push(new);
             marks.push(Mark::of(event));
             slot.fold(event);
+            match event {
+                RunEvent::Created(_) => write_row = true,
+                RunEvent::Carried(_) => {
+                    slot.row.carried = Some(version);
+                    write_row = true;
+                }
+                _ => {}
+            }
             let of = fold::Of { namespace: &slot.namespace, run: slot.run.id(), agent: &slot.row.summary.agent };
             if let Some(row) = fold::approval(&mut slot.approvals, of, event, version, self.now) {
                 upsert(&mut commit.puts, rows::put_approval(&row)?);
             }
         }
-        if slot.refresh_row(self.now) || events.iter().any(super::requests::creates) {
+        if slot.refresh_row(self.now) || write_row {
             commit.puts.push(rows::put_run(&slot.row)?);
         }
         Ok(marks)
@@ -360,7 +369,7 @@ impl Engine {
         let wait = self.refused.get(&run).copied().unwrap_or(self.limits.refused_wait);
         self.refused.insert(run, wait.saturating_mul(2).min(Duration::from_secs(30)));
         self.timers.set(Timer::Resume(run), Some(self.now + wait));
-        let dormant = super::Dormant { namespace: slot.namespace, agent: slot.row.summary.agent };
+        let dormant = super::Dormant { namespace: slot.namespace };
         self.dormant.insert(run, dormant);
     }
 }

@@ -10,7 +10,7 @@ use super::{
     slot::Slot,
     view::{ApprovalView, Inbox, RunStatus},
 };
-use crate::machine::{ApprovalRequested, Cause, How, RunEvent, Ruling, Status, StepResolved, Wait, Why};
+use crate::machine::{ApprovalRequested, Cause, How, Ruling, RunEvent, Status, StepResolved, Wait, Why};
 
 /// Whose approvals are folded.
 #[derive(Debug, Clone, Copy)]
@@ -143,7 +143,11 @@ impl Slot {
             RunEvent::StepStarted(body) => drop(self.waits.remove(&body.n)),
             RunEvent::StepCompleted(body) => drop(self.waits.remove(&body.n)),
             RunEvent::StepFailed(body) => drop(self.waits.remove(&body.n)),
-            RunEvent::StepResolved(StepResolved { n, how: How::NotDone | How::Completed { .. } | How::Failed { .. }, .. }) => {
+            RunEvent::StepResolved(StepResolved {
+                n,
+                how: How::NotDone | How::Completed { .. } | How::Failed { .. },
+                ..
+            }) => {
                 drop(self.waits.remove(n));
             }
             RunEvent::Failed(body) => self.row.summary.error = Some(error_line(&body.error)),

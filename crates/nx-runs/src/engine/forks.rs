@@ -1,5 +1,7 @@
 //! Forking a run: a new one that shares the beginning of its record.
 
+use std::sync::Arc;
+
 use nx_journal::{Cause, Commit};
 use nx_types::{Namespace, RunId};
 
@@ -12,7 +14,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    machine::{self, RunEvent},
+    machine::{self, ForkSpec, RunEvent},
 };
 
 /// Events of one commit.
@@ -29,17 +31,16 @@ impl Engine {
         let parent = self.recorded(namespace, fork.run)?;
         let cause = parent.last().map_or(Cause::None, |(seq, _)| Cause::Local(*seq));
         let run = self.env.run_id();
-        let events = machine::fork(
-            fork.run,
-            parent.into_iter().map(|(_, event)| event),
-            machine::ForkRequest {
-                at: fork.at_step,
-                input: fork.input.map(std::sync::Arc::new),
-                result: fork.result.map(std::sync::Arc::new),
-                live: fork.live,
-                by: fork.by,
-            },
-        )?;
+        let spec = ForkSpec {
+            parent: fork.run,
+            at: fork.at_step,
+            input: fork.input.map(Arc::new),
+            result: fork.result.map(Arc::new),
+            live: fork.live,
+            by: fork.by,
+            key: None,
+        };
+        let events = machine::fork(parent.into_iter().map(|(_, event)| event), spec)?;
         self.write_fork(ticket, namespace, run, events, cause)
     }
 

@@ -5,12 +5,7 @@ use std::sync::Arc;
 use neuraxis_sdk::frames::{self, Body, Outcome, StepError, Worker};
 use nx_types::{Problem, RunId};
 
-use super::{
-    Engine, SessionId, rows,
-    sessions::Call,
-    slot::LogLine,
-    timers::Timer,
-};
+use super::{Engine, SessionId, rows, sessions::Call, slot::LogLine, timers::Timer};
 use crate::{error::Error, machine::Command};
 
 /// Longest line of a log.
@@ -44,7 +39,9 @@ impl Engine {
                     self.ending(session, run, inc, Command::Fail { inc, error });
                 }
             },
-            Worker::Fail { run, inc, error } => self.ending(session, run, inc, Command::Fail { inc, error: clip(error) }),
+            Worker::Fail { run, inc, error } => {
+                self.ending(session, run, inc, Command::Fail { inc, error: clip(error) })
+            }
             Worker::Stopped { run, inc } => self.ending(session, run, inc, Command::Stopped { inc }),
             Worker::Release { run, inc } => self.ending(session, run, inc, Command::Release { inc }),
             Worker::ToolDone { call, outcome } => self.tool_done(session, call, outcome),
@@ -173,7 +170,8 @@ impl Engine {
             return;
         }
         let message = message.chars().take(MAX_LINE).collect();
-        let level = if matches!(level.as_str(), "debug" | "info" | "warning" | "error") { level } else { "info".to_owned() };
+        let level =
+            if matches!(level.as_str(), "debug" | "info" | "warning" | "error") { level } else { "info".to_owned() };
         slot.log.push(LogLine { level, message, time: self.now });
         if !self.timers.is_set(Timer::Log(run)) {
             self.timers.set(Timer::Log(run), Some(self.now + nx_types::Duration::from_millis(500)));

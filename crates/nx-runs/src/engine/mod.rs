@@ -8,6 +8,7 @@
 mod actions;
 mod commit;
 pub(crate) mod fold;
+mod forks;
 mod frames_in;
 mod ingest;
 mod io;
@@ -15,7 +16,6 @@ mod open;
 mod outstanding;
 pub mod record;
 pub mod request;
-// mod forks;
 mod requests;
 mod routing;
 pub mod rows;
@@ -34,7 +34,6 @@ use std::{
 pub use io::{Input, Output, Peer, Request, Response, SessionId, Ticket, Token};
 use neuraxis_sdk::frames::Grant;
 use nx_journal::Reader;
-pub(crate) use runs::end_of;
 use nx_types::{Env, Namespace, RunId, Timestamp};
 
 use self::{

@@ -99,6 +99,6 @@ impl Engine {
             // It was with a worker, or is being undone: look at it as soon as possible.
             _ => self.timers.set(Timer::Resume(run), Some(Timestamp::default())),
         }
-        self.dormant.insert(run, Dormant { namespace: namespace.clone(), agent });
+        self.dormant.insert(run, Dormant { namespace: namespace.clone() });
     }
 }

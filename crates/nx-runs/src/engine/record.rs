@@ -7,7 +7,7 @@ use nx_journal::{Event, Reader};
 use nx_types::{BlobId, Header, Namespace, RunId, Subject};
 use serde::Deserialize;
 
-use crate::{error::Error, machine::RunEvent};
+use crate::{error::Error, machine::RunEvent, value::Store};
 
 /// Events read at once while a replay walks the record.
 const WINDOW: usize = 128;
@@ -44,12 +44,13 @@ pub struct Record {
     subject: Subject,
     run: RunId,
     window: VecDeque<(u64, RunEvent)>,
+    values: Store,
 }
 
 impl Record {
     /// The record of a run, from the log behind `reader`.
     pub fn new(reader: Reader, namespace: Namespace, run: RunId) -> Self {
-        Self { reader, namespace, subject: Subject::run(run), run, window: VecDeque::new() }
+        Self { reader, namespace, subject: Subject::run(run), run, window: VecDeque::new(), values: Store::new() }
     }
 
     /// Events behind `after`, at most `limit`.
@@ -100,27 +101,40 @@ impl Record {
 
     fn decode(&mut self, event: Event) -> Result<Entry, Error> {
         let version = event.header.version;
-        let Some(data) = event.data.bytes() else { return Err(Error::Erased { run: self.run }) };
-        let blob = if data.starts_with(b"{\"$blob\"") { serde_json::from_slice::<Outside>(data).ok() } else { None };
-        let fetched = match blob {
-            Some(outside) => Some(self.reader.blob(&outside.blob)?.ok_or_else(|| self.missing(version))?),
-            None => None,
+        let (kind, data) = stored(&self.reader, self.run, &event)?;
+        let (reader, namespace, subject, run) = (&self.reader, &self.namespace, &self.subject, self.run);
+        let mut fetch = |version: u64| {
+            let events = reader.by_subject(namespace, subject, Some(version.saturating_sub(1)), 1, false)?;
+            let found = events.iter().find(|event| event.header.version == version);
+            stored(reader, run, found.ok_or_else(|| missing(run, version))?)
         };
-        let event = RunEvent::decode(event.header.kind.as_str(), fetched.as_deref().unwrap_or(data))
-            .map_err(|error| Error::Record { run: self.run, version, detail: error.to_string() })
-            .map(|decoded| Entry { header: event.header, event: decoded })?;
-        Ok(event)
+        let decoded = self.values.decode(version, &kind, &data, &mut fetch);
+        let event_of = |error: Error| Error::Record { run, version, detail: error.to_string() };
+        Ok(Entry { header: event.header, event: decoded.map_err(event_of)? })
     }
 
     /// The data of the event that will have this version.
-    pub fn encode(&mut self, _version: u64, event: &RunEvent) -> Result<Vec<u8>, Error> {
-        event.encode()
+    pub fn encode(&mut self, version: u64, event: &RunEvent) -> Result<Vec<u8>, Error> {
+        self.values.encode(version, event)
     }
-
-    /// Takes a loaded event into account, so that later ones may refer to it.
-    pub fn observe(&mut self, _entry: &Entry) {}
 
     fn missing(&self, version: u64) -> Error {
-        Error::Record { run: self.run, version, detail: "it is missing".to_owned() }
+        missing(self.run, version)
     }
+}
+
+fn missing(run: RunId, version: u64) -> Error {
+    Error::Record { run, version, detail: "it is missing".to_owned() }
+}
+
+/// An event's type and data as stored, fetched from its blob if it stands there.
+fn stored(reader: &Reader, run: RunId, event: &Event) -> Result<(String, Vec<u8>), Error> {
+    let kind = event.header.kind.to_string();
+    let Some(data) = event.data.bytes() else { return Err(Error::Erased { run }) };
+    let outside = if data.starts_with(b"{\"$blob\"") { serde_json::from_slice::<Outside>(data).ok() } else { None };
+    let data = match outside {
+        Some(outside) => reader.blob(&outside.blob)?.ok_or_else(|| missing(run, event.header.version))?,
+        None => data.to_vec(),
+    };
+    Ok((kind, data))
 }

@@ -114,6 +114,8 @@ pub struct RunFilter {
     pub agent: Option<String>,
     /// Only those in the inbox for this reason.
     pub inbox: Option<Inbox>,
+    /// Only those in the inbox, for whatever reason.
+    pub needs_person: bool,
     /// Only the run with this key.
     pub key: Option<String>,
     /// Only those that ended with an error of this name (`HTTPStatusError`).

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    machine::{self, Command, Created, RunEvent, Vote},
+    machine::{self, Command, Created, Vote},
 };
 
 /// Longest agent name, run key, person or reason.
@@ -29,7 +29,7 @@ impl Engine {
             }
             Request::Signal { namespace, run, signal } => self.signal(ticket, &namespace, run, signal),
             Request::Retry { namespace, run, by } => self.ask(&namespace, run, Command::Retry { by }, ticket),
-            Request::Fork { .. } => Err(Error::invalid("forks come later")),
+            Request::Fork { namespace, fork } => self.fork(ticket, &namespace, fork),
             Request::Decide { namespace, approval, ruling } => self.rule(ticket, &namespace, approval, ruling),
             Request::Workers => {
                 let answer = Ok(Response::Workers(self.workers()));
@@ -205,9 +205,4 @@ fn bounded(what: &str, text: &str) -> Result<(), Error> {
         return Err(Error::invalid(format!("{what} must have 1 to {MAX_TEXT} bytes")));
     }
     Ok(())
-}
-
-/// Whether an event creates a run.
-pub(super) fn creates(event: &RunEvent) -> bool {
-    matches!(event, RunEvent::Created(_))
 }

@@ -81,7 +81,8 @@ impl Engine {
 
     fn begin(&mut self, run: RunId, session: SessionId, agent: &str) {
         let Some(open) = self.sessions.get_mut(&session) else { return };
-        let command = Command::Start { worker: open.worker.clone(), version: open.agents.get(agent).cloned().flatten() };
+        let command =
+            Command::Start { worker: open.worker.clone(), version: open.agents.get(agent).cloned().flatten() };
         open.runs.insert(run);
         if let Some(slot) = self.runs.get_mut(&run) {
             slot.session = Some(session);

@@ -42,6 +42,9 @@ pub struct RunRow {
     /// When the run wants to be woken next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wake: Option<Timestamp>,
+    /// The version of the run's last `run.carried`: loading begins there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carried: Option<u64>,
     /// The server took it off its worker because it only waits: it needs none until something happens.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub parked: bool,
@@ -135,12 +138,8 @@ pub fn put_approval(row: &ApprovalRow) -> Result<Put, Error> {
 /// The row that makes a run key unique, and the precondition that it is not there yet.
 pub fn claim_key(namespace: &Namespace, agent: &str, key: &str, run: RunId) -> (Precondition, Put) {
     let row = run_key(agent, key);
-    let free = Precondition::StateAt {
-        namespace: namespace.clone(),
-        kind: RUN_KEY.to_owned(),
-        key: row.clone(),
-        version: 0,
-    };
+    let free =
+        Precondition::StateAt { namespace: namespace.clone(), kind: RUN_KEY.to_owned(), key: row.clone(), version: 0 };
     let put = Put {
         namespace: namespace.clone(),
         kind: RUN_KEY.to_owned(),

@@ -5,7 +5,6 @@ use std::{
     sync::Arc,
 };
 
-use neuraxis_sdk::frames::StepError;
 use nx_types::{Namespace, RunId, Seq, Subject, Timestamp, TraceParent};
 use serde_json::Value;
 
@@ -21,7 +20,9 @@ use super::{
 };
 use crate::{
     error::Error,
-    machine::{self, Command, Context, Created, Datum, Decision, Emitted, Json, Obligation, Parent, Recorded, Run, RunEvent},
+    machine::{
+        self, Command, Context, Created, Datum, Decision, Emitted, Json, Obligation, Parent, Recorded, Run, RunEvent,
+    },
 };
 
 /// Events read at once while a run is loaded.
@@ -89,8 +90,10 @@ impl Engine {
         };
         let row = rows::read_run(&row.bytes)?;
         let mut slot = self.fresh_slot(namespace.clone(), run, row);
-        slot.approvals.clear();
-        let mut after = 0;
+        let mut after = match slot.row.carried {
+            Some(carried) => self.resume_from(&mut slot, carried)?,
+            None => 0,
+        };
         loop {
             let page = slot.record.page(after, LOAD_PAGE)?;
             let Some(last) = page.last() else { break };
@@ -112,9 +115,35 @@ impl Engine {
         Ok(())
     }
 
+    /// Takes in the beginning of a run and its last carry, in place of all that is between. Where to read on.
+    fn resume_from(&self, slot: &mut Slot, carried: u64) -> Result<u64, Error> {
+        let created = slot.record.event(1)?;
+        let carry = slot.record.event(carried)?;
+        slot.run.resume(&created.event, &carry.event, carried)?;
+        slot.causes.last = Some(carry.header.seq);
+        slot.trace = created.header.trace;
+        // Approvals that were asked for earlier and are still open stand in their rows alone.
+        let of_run = rows::with_text(&slot.run.id().to_string());
+        let mut after = None;
+        loop {
+            let page =
+                self.reader.index(&slot.namespace, rows::APPROVAL, rows::BY_RUN, &of_run, after, LOAD_PAGE, false)?;
+            let short = page.len() < LOAD_PAGE;
+            after = page.last().map(|(value, row)| (value.clone(), row.key.clone()));
+            for (_, row) in page {
+                let row = rows::read_approval(&row.bytes)?;
+                if row.view.status == "waiting" && row.version < carried {
+                    slot.approvals.insert(row.view.id, row);
+                }
+            }
+            if short {
+                return Ok(carried);
+            }
+        }
+    }
+
     fn take_in(&self, slot: &mut Slot, entry: &super::record::Entry) -> Result<(), Error> {
         slot.run.apply(&entry.event)?;
-        slot.record.observe(entry);
         slot.causes.note(Mark::of(&entry.event), entry.header.seq);
         slot.trace = slot.trace.or(entry.header.trace);
         slot.fold(&entry.event);
@@ -175,7 +204,7 @@ impl Engine {
         // The end is the newest event, but for lines logged behind it.
         for version in (1..=version).rev().take(64) {
             let entry = record.event(version)?;
-            if let Some(outcome) = end_of(&entry.event) {
+            if let Some(outcome) = machine::end_of(&entry.event) {
                 return Ok(Some((outcome, entry.header.seq)));
             }
         }
@@ -228,7 +257,7 @@ impl Engine {
             error: None,
             parent: created.parent.map(|parent| parent.run),
         };
-        let mut slot = self.fresh_slot(namespace, run, RunRow { summary, wake: None, parked: false });
+        let mut slot = self.fresh_slot(namespace, run, RunRow { summary, wake: None, carried: None, parked: false });
         slot.trace = trace;
         let event = RunEvent::Created(Box::new(created));
         slot.run.apply(&event)?;
@@ -338,7 +367,7 @@ impl Engine {
             self.forget_timers(run);
             self.forget_grants(run);
         } else {
-            let dormant = Dormant { namespace: slot.namespace, agent: slot.row.summary.agent };
+            let dormant = Dormant { namespace: slot.namespace };
             self.dormant.insert(run, dormant);
         }
     }
@@ -368,28 +397,13 @@ impl Engine {
         let Some(mut slot) = self.runs.remove(&run) else { return };
         let lines = std::mem::take(&mut slot.log);
         let data = serde_json::json!({ "lines": lines });
-        let event = RunEvent::Emitted(Emitted { id: None, kind: "run.logged".to_owned(), data: Arc::<Value>::new(data) });
+        let event =
+            RunEvent::Emitted(Emitted { id: None, kind: "run.logged".to_owned(), data: Arc::<Value>::new(data) });
         if slot.run.apply(&event).is_ok() {
             self.settle(slot, Decision { events: vec![event], actions: Vec::new() }, None, None);
         } else {
             self.runs.insert(run, slot);
         }
-    }
-}
-
-/// What a run's end means to the run that waits for it.
-pub(crate) fn end_of(event: &RunEvent) -> Option<Recorded> {
-    match event {
-        RunEvent::Completed(body) => Some(Recorded::Value(body.result.clone())),
-        RunEvent::Failed(body) => Some(Recorded::Error(body.error.clone())),
-        RunEvent::Cancelled(body) => Some(Recorded::Error(StepError {
-            name: "Cancelled".to_owned(),
-            message: body.reason.clone(),
-            retryable: Some(false),
-            retry_after_ms: None,
-            details: None,
-        })),
-        _ => None,
     }
 }
 

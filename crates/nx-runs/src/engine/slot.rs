@@ -72,7 +72,6 @@ pub(super) struct Causes {
 #[derive(Debug, Clone)]
 pub(super) struct Dormant {
     pub(super) namespace: Namespace,
-    pub(super) agent: String,
 }
 
 impl Slot {

@@ -30,6 +30,7 @@ pub(crate) fn runs(
     }
     let (index, range) = match (filter.inbox, filter.status, &filter.agent) {
         (Some(inbox), _, _) => (rows::BY_INBOX, rows::with_text(inbox.as_str())),
+        (None, _, _) if filter.needs_person => (rows::BY_INBOX, IndexRange::Prefix(Vec::new())),
         (None, Some(status), _) => (rows::BY_STATUS, rows::with_status(status)),
         (None, None, Some(agent)) => (rows::BY_AGENT, rows::with_text(agent)),
         (None, None, None) => (rows::BY_CREATED, IndexRange::Prefix(Vec::new())),
@@ -61,6 +62,7 @@ fn matches(summary: &RunSummary, filter: &RunFilter) -> bool {
     let named = |name: &String| summary.error.as_deref().is_some_and(|e| e.split(':').next() == Some(name.as_str()));
     filter.status.is_none_or(|status| status == summary.status)
         && filter.inbox.is_none_or(|inbox| summary.inbox == Some(inbox))
+        && (!filter.needs_person || summary.inbox.is_some())
         && filter.agent.as_ref().is_none_or(|agent| *agent == summary.agent)
         && filter.key.as_ref().is_none_or(|key| summary.key.as_ref() == Some(key))
         && filter.error.as_ref().is_none_or(named)
@@ -160,8 +162,7 @@ pub(crate) fn approvals(
     let any = status == "any" || (filter.run.is_some() && filter.status.is_none());
     paged(reader, namespace, (rows::APPROVAL, index), &range, page, |bytes| {
         let row = rows::read_approval(bytes)?;
-        let wanted = (any || row.view.status == status)
-            && filter.who.as_ref().is_none_or(|who| *who == row.view.who);
+        let wanted = (any || row.view.status == status) && filter.who.as_ref().is_none_or(|who| *who == row.view.who);
         if wanted { complete(reader, namespace, row).map(Some) } else { Ok(None) }
     })
 }

@@ -210,11 +210,8 @@ impl Fold {
         view.orphans = self.orphans;
         view.result = self.result;
         view.failure = self.failure;
-        view.reused = if self.incarnations > 1 {
-            self.recorded_before.saturating_sub(view.orphans.len() as u64)
-        } else {
-            0
-        };
+        view.reused =
+            if self.incarnations > 1 { self.recorded_before.saturating_sub(view.orphans.len() as u64) } else { 0 };
         if let Some(created) = self.created {
             view.by = Some(created.by);
             view.input = created.input;

@@ -59,7 +59,8 @@ impl RunWatch {
 /// An event as surfaces show it.
 pub(crate) fn view(entry: &Entry) -> Result<RunEventView, Error> {
     let header = &entry.header;
-    let data: Value = serde_json::from_slice(&entry.event.encode()?).map_err(|error| Error::value(error.to_string()))?;
+    let data: Value =
+        serde_json::from_slice(&entry.event.encode()?).map_err(|error| Error::value(error.to_string()))?;
     Ok(RunEventView {
         seq: header.seq,
         version: header.version,

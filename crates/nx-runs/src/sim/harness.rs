@@ -101,7 +101,16 @@ pub struct Sim {
     /// How often the server and workers died.
     pub deaths: (u64, u64),
     trace: VecDeque<String>,
+    /// How often in a row nothing but time passed.
+    idle: u32,
+    /// How often time passed while the disk was full.
+    passes: u32,
+    /// An answer or a request was refused: its sender tries again after a while.
+    patient: bool,
 }
+
+/// Passages of time in a row after which a simulation counts as stuck.
+const MAX_IDLE: u32 = 2000;
 
 impl std::fmt::Debug for Sim {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -156,6 +165,9 @@ impl Sim {
             acknowledged: 0,
             deaths: (0, 0),
             trace: VecDeque::new(),
+            idle: 0,
+            passes: 0,
+            patient: false,
         };
         sim.spawn_worker();
         sim
@@ -236,7 +248,10 @@ impl Sim {
     /// Nothing is on its way.
     pub fn quiet(&self) -> bool {
         let idle = |process: &Process| {
-            process.up.is_empty() && process.down.is_empty() && process.worker.jobs.is_empty() && process.worker.welcomed
+            process.up.is_empty()
+                && process.down.is_empty()
+                && process.worker.jobs.is_empty()
+                && process.worker.welcomed
         };
         self.server.as_ref().is_some_and(|server| server.commits.is_empty()) && self.processes.iter().all(idle)
     }
@@ -247,6 +262,10 @@ impl Sim {
             [] => Move::Time,
             moves => moves.get(self.draw(moves.len())).copied().unwrap_or(Move::Time),
         };
+        self.idle = if matches!(chosen, Move::Time) { self.idle + 1 } else { 0 };
+        if self.idle > MAX_IDLE {
+            return Err("nothing but time passes".to_owned());
+        }
         match chosen {
             Move::StartServer => self.start_server()?,
             Move::Connect(of) => self.connect(of),
@@ -286,9 +305,9 @@ impl Sim {
         if !server.commits.is_empty() {
             moves.push(Move::Append);
         }
-        let unasked = self.wanted.iter().enumerate().filter(|(_, (ticket, _))| ticket.is_none());
+        let unasked = self.wanted.iter().enumerate().filter(|(_, (ticket, _))| ticket.is_none() && !self.patient);
         moves.extend(unasked.map(|(of, _)| Move::Ask(of)));
-        if moves.is_empty() && self.rulings.is_empty() && !self.waiting()?.is_empty() {
+        if moves.is_empty() && !self.patient && self.rulings.is_empty() && !self.waiting()?.is_empty() {
             moves.push(Move::Decide);
         }
         Ok(moves)
@@ -325,13 +344,8 @@ impl Sim {
             }
             Err(error) => return Err(format!("the log does not open: {error}")),
         };
-        let engine = Engine::open(
-            self.limits.clone(),
-            RunKey::new([9; 32]),
-            "sim".to_owned(),
-            self.env.clone(),
-            core.reader(),
-        );
+        let engine =
+            Engine::open(self.limits.clone(), RunKey::new([9; 32]), "sim".to_owned(), self.env.clone(), core.reader());
         self.server = Some(Server { core, engine: engine.map_err(text)?, commits: VecDeque::new() });
         Ok(())
     }
@@ -529,13 +543,24 @@ impl Sim {
 
     /// Nothing else can happen: time passes until something is due.
     fn pass_time(&mut self) -> Result<(), Failure> {
+        self.patient = false;
         let Some(server) = &self.server else { return Ok(()) };
         let Some(wake) = server.engine.wake() else {
             return Err(format!("nothing is due and nothing can happen:\n{}", self.story()));
         };
+        if self.plan.disk_full.is_some_and(|(from, _)| self.frames >= from) {
+            // The operator notices after a while, and makes room.
+            self.passes += 1;
+            if self.passes > 20 {
+                self.plan.disk_full = None;
+                self.disk.set_full(false);
+            }
+        }
         let step = wake.since(self.env.now()).max(Duration::from_millis(1));
         self.clock.advance(step);
-        self.note(format!("{step} pass"));
+        if self.idle < 10 {
+            self.note(format!("{step} pass"));
+        }
         let now = self.env.now();
         let sessions: Vec<SessionId> = self.processes.iter().filter_map(|process| process.session).collect();
         if let Some(server) = &mut self.server {
@@ -568,8 +593,9 @@ impl Sim {
                 }
                 Output::Reply { ticket, answer } => {
                     if let Some(id) = self.rulings.remove(&ticket) {
-                        if answer.is_ok() {
-                            self.decided.insert(id, "decided".to_owned());
+                        match answer {
+                            Ok(_) => drop(self.decided.insert(id, "decided".to_owned())),
+                            Err(_) => self.patient = true,
                         }
                     } else if let Some(of) = self.wanted.iter().position(|(asked, _)| *asked == Some(ticket)) {
                         match answer {
@@ -578,6 +604,7 @@ impl Sim {
                                 self.started.push(started);
                             }
                             _ => {
+                                self.patient = true;
                                 if let Some((asked, _)) = self.wanted.get_mut(of) {
                                     *asked = None;
                                 }
@@ -614,7 +641,7 @@ impl Sim {
     /// The result of a run.
     pub fn result(&self, run: RunId) -> Result<Value, Failure> {
         let end = self.events(run)?;
-        let end = end.iter().rev().find_map(|entry| crate::engine::end_of(&entry.event));
+        let end = end.iter().rev().find_map(|entry| crate::machine::end_of(&entry.event));
         match end {
             Some(crate::machine::Recorded::Value(value)) => Ok((*value).clone()),
             Some(crate::machine::Recorded::Error(error)) => Ok(serde_json::json!({ "failed": error.name })),

@@ -362,13 +362,8 @@ impl Worker {
                 for (place, ask) in wanted {
                     if incarnation.asked.insert(place.clone()) {
                         self.next_call += 1;
-                        let step = frames::Step {
-                            call: self.next_call,
-                            run,
-                            inc,
-                            scope: place.0.clone(),
-                            ..ask.step.clone()
-                        };
+                        let step =
+                            frames::Step { call: self.next_call, run, inc, scope: place.0.clone(), ..ask.step.clone() };
                         self.calls.insert(self.next_call, (run, place, ask));
                         out.push_back(frames::Worker::Step(Box::new(step)));
                     }

@@ -77,9 +77,9 @@ impl World {
             return Outcome::Error(error("HTTPStatusError", "503 Service Unavailable", None));
         }
         let number = self.refunds.len() + 1;
-        let refund = self.refunds.entry(key.to_owned()).or_insert_with(|| {
-            json!({ "refund": format!("re_{number}"), "order": args.get("order"), "cents": args.get("cents") })
-        });
+        let refund = self.refunds.entry(key.to_owned()).or_insert_with(
+            || json!({ "refund": format!("re_{number}"), "order": args.get("order"), "cents": args.get("cents") }),
+        );
         let refund = refund.clone();
         if chance < self.faults.0 + self.faults.1 {
             return Outcome::Error(error("TimeoutError", "no answer within 5 s", None));
@@ -109,11 +109,5 @@ impl World {
 
 /// An error as a worker reports it.
 pub fn error(name: &str, message: &str, retryable: Option<bool>) -> StepError {
-    StepError {
-        name: name.to_owned(),
-        message: message.to_owned(),
-        retryable,
-        retry_after_ms: None,
-        details: None,
-    }
+    StepError { name: name.to_owned(), message: message.to_owned(), retryable, retry_after_ms: None, details: None }
 }

@@ -2,6 +2,8 @@
 //! happens is drawn from one seed, so that a failure is found again by its number, and the same seed writes the same
 //! bytes.
 
+pub mod agents;
 pub mod harness;
 pub mod harness_worker;
 pub mod harness_world;
+pub mod mutations;

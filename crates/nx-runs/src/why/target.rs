@@ -90,7 +90,8 @@ fn step_of(reader: &Reader, namespace: &Namespace, run: RunId, step: &str) -> Re
 }
 
 fn approval_of(reader: &Reader, namespace: &Namespace, prefix: &str) -> Result<Option<Seq>, Error> {
-    let found = reader.state_scan(namespace, rows::APPROVAL, Some(prefix.get(..prefix.len() - 1).unwrap_or("")), 1000)?;
+    let found =
+        reader.state_scan(namespace, rows::APPROVAL, Some(prefix.get(..prefix.len() - 1).unwrap_or("")), 1000)?;
     let Some(row) = found.iter().find(|row| row.key.starts_with(prefix)) else { return Ok(None) };
     let row = rows::read_approval(&row.bytes)?;
     let mut record = Record::new(reader.clone(), namespace.clone(), row.view.run);
