@@ -1,4 +1,5 @@
-//! Prints the log's figures: `cargo run --release -p nx-journal --example bench -- [append|verify] [DIR] [EVENTS]`.
+//! Prints the log's figures: `cargo run --release -p nx-journal --example bench -- [append|verify] [DIR] [EVENTS]
+//! [CASE]`.
 #![expect(clippy::print_stdout, reason = "figures go to standard output")]
 
 use std::{error::Error, path::PathBuf};
@@ -10,6 +11,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let what = args.next().unwrap_or_else(|| "append".to_owned());
     let dir = PathBuf::from(args.next().unwrap_or_else(|| "bench-journal".to_owned()));
     let events: u64 = args.next().unwrap_or_else(|| "200000".to_owned()).parse()?;
+    let only = args.next();
     let fresh = |name: &str| -> Result<PathBuf, Box<dyn Error>> {
         let dir = dir.join(name);
         if dir.exists() {
@@ -40,6 +42,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("2 KiB, 1024", AppendConfig { events: events / 8, data_bytes: 2048, ..AppendConfig::default() }),
         ("6 KiB, 1024", AppendConfig { events: events / 20, data_bytes: 6144, ..AppendConfig::default() }),
     ] {
+        if only.as_ref().is_some_and(|only| only != name) {
+            continue;
+        }
         println!("{name}: {:?}", append(&fresh("append")?, &config)?);
     }
     Ok(())

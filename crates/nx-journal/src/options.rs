@@ -57,7 +57,7 @@ pub struct Options {
     pub readers: usize,
     /// Size of the write-ahead log at which it is written back into the database.
     pub checkpoint_bytes: u64,
-    /// Bytes of database pages that each connection keeps in memory.
+    /// Bytes of database pages that the writer keeps in memory; each reader keeps a quarter of it.
     pub page_cache_bytes: usize,
     /// Unsealed data keys, subjects and state versions kept in memory, each.
     pub cache_entries: usize,

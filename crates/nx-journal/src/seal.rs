@@ -118,7 +118,13 @@ const LOOKUP_AAD: &[u8] = b"nx.lookup";
 pub(crate) struct Keyring {
     master: Mutex<Key>,
     lookup: hmac::Key,
-    cache: Mutex<Cache<u64, Arc<Key>>>,
+    cache: Mutex<Known>,
+}
+
+/// Unwrapped keys. What was unwrapped before a key was forgotten is not kept after it: it may be that very key.
+struct Known {
+    keys: Cache<u64, Arc<Key>>,
+    forgotten: u64,
 }
 
 impl fmt::Debug for Keyring {
@@ -140,7 +146,7 @@ impl Keyring {
         Ok(Self {
             master: Mutex::new(master),
             lookup: hmac::Key::new(hmac::HMAC_SHA256, &lookup),
-            cache: Mutex::new(Cache::new(cache)),
+            cache: Mutex::new(Known { keys: Cache::new(cache), forgotten: 0 }),
         })
     }
 
@@ -186,21 +192,36 @@ impl Keyring {
 
     /// A data key; `None` if it was erased.
     pub(crate) fn key(&self, id: KeyId, rows: &dyn Rows) -> Result<Option<Arc<Key>>, Error> {
-        if let Some(key) = lock(&self.cache).get(&id.0) {
-            return Ok(Some(key));
-        }
+        let forgotten = {
+            let mut known = lock(&self.cache);
+            if let Some(key) = known.keys.get(&id.0) {
+                return Ok(Some(key));
+            }
+            known.forgotten
+        };
         let row = rows.key(id)?.ok_or_else(|| Error::corrupt(format!("data key {id}"), "its row is missing"))?;
-        self.unwrap_row(&row)
+        self.remember(&row, forgotten)
     }
 
     /// The data key of a row; `None` if it was erased.
     pub(crate) fn unwrap_row(&self, row: &KeyRow) -> Result<Option<Arc<Key>>, Error> {
-        if let Some(key) = lock(&self.cache).get(&row.id.0) {
-            return Ok(Some(key));
-        }
+        let forgotten = {
+            let mut known = lock(&self.cache);
+            if let Some(key) = known.keys.get(&row.id.0) {
+                return Ok(Some(key));
+            }
+            known.forgotten
+        };
+        self.remember(row, forgotten)
+    }
+
+    fn remember(&self, row: &KeyRow, forgotten: u64) -> Result<Option<Arc<Key>>, Error> {
         let Some((key, _)) = self.unseal(row)? else { return Ok(None) };
         let key = Arc::new(key);
-        lock(&self.cache).insert(row.id.0, key.clone());
+        let mut known = lock(&self.cache);
+        if known.forgotten == forgotten {
+            known.keys.insert(row.id.0, key.clone());
+        }
         Ok(Some(key))
     }
 
@@ -225,12 +246,16 @@ impl Keyring {
 
     /// Forgets an unwrapped key.
     pub(crate) fn forget(&self, id: KeyId) {
-        lock(&self.cache).remove(&id.0);
+        let mut known = lock(&self.cache);
+        known.forgotten += 1;
+        known.keys.remove(&id.0);
     }
 
     /// Forgets every unwrapped key.
     pub(crate) fn forget_all(&self) {
-        lock(&self.cache).clear();
+        let mut known = lock(&self.cache);
+        known.forgotten += 1;
+        known.keys.clear();
     }
 
     /// A row's key, wrapped by another master key.

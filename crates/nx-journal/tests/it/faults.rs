@@ -166,6 +166,52 @@ fn sigkill_loses_nothing_acknowledged() {
     assert!(log.doctor().unwrap().is_healthy());
 }
 
+/// Not a test by itself: the process that [`failing_writes_refuse_cleanly_and_lose_nothing`] starts under a limit.
+#[test]
+fn child_that_commits_until_writes_fail() {
+    #[expect(clippy::disallowed_methods, reason = "the parent test tells its child what to do")]
+    let Ok(dir) = std::env::var(LIMITED) else { return };
+    let options = Options { master: master(), min_free_bytes: 0, ..Options::new(dir) };
+    let mut core = Core::open(SqliteBackend::open(&options).unwrap(), &options, Env::system()).unwrap();
+    let mut failures = 0;
+    while failures < 3 {
+        match core.append(&[Commit::of([event("run/1", "a", &"content ".repeat(1000))])]).remove(0) {
+            Ok(receipt) => println!("ack {}", receipt.last),
+            Err(error) => {
+                println!("err {}", error.code());
+                failures += 1;
+            }
+        }
+        // What is acknowledged stays readable whatever the disk does.
+        assert_eq!(core.reader().head().unwrap(), core.head());
+    }
+}
+
+const LIMITED: &str = "NX_JOURNAL_TEST_LIMITED";
+
+#[test]
+fn failing_writes_refuse_cleanly_and_lose_nothing() {
+    let place = OnDisk::fresh();
+    let child = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 4096; exec \"$0\" \"$@\""])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "faults::child_that_commits_until_writes_fail", "--nocapture", "--test-threads=1"])
+        .env(LIMITED, place.0.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&child.stdout);
+    assert!(child.status.success(), "{said}{}", String::from_utf8_lossy(&child.stderr));
+    let acknowledged = said.lines().filter(|line| line.contains("ack ")).count() as u64;
+    assert_eq!(said.lines().filter(|line| line.contains("err NX-JRN-")).count(), 3, "{said}");
+    assert!(acknowledged > 20, "{said}");
+    let (env, _) = Env::seeded(3);
+    let mut core = Core::open(place.backend(), &place.options(), env).unwrap();
+    assert_eq!(core.head(), Seq(acknowledged + 1));
+    assert_eq!(core.reader().events(Seq(0), 10_000, &all()).unwrap().len() as u64, acknowledged + 1);
+    core.append(&[Commit::of([event("run/1", "a", "goes on")])]).remove(0).unwrap();
+    assert!(core.doctor().unwrap().is_healthy());
+}
+
 #[test]
 fn a_full_disk_refuses_cleanly_and_loses_nothing() {
     let place = OnDisk::fresh();

@@ -81,10 +81,12 @@ pub(super) fn open_writer(path: &Path, options: &Options) -> Result<Connection, 
             "BEGIN IMMEDIATE;{TABLES}PRAGMA application_id={APPLICATION};PRAGMA user_version={LAYOUT};COMMIT"
         ))?;
     }
+    // A long reader makes the log grow; afterwards it is cut back.
+    set(&format!("PRAGMA journal_size_limit={}", options.checkpoint_bytes.saturating_mul(2)))?;
     if let Some(max) = options.max_bytes {
         set(&format!("PRAGMA max_page_count={}", (max / PAGE_BYTES as u64).max(1)))?;
     }
-    prepare(&connection, options)?;
+    prepare(&connection, options.page_cache_bytes)?;
     Ok(connection)
 }
 
@@ -95,13 +97,13 @@ pub(super) fn open_reader(path: &Path, options: &Options) -> Result<Connection, 
     connection
         .execute_batch("PRAGMA query_only=ON; PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON")
         .map_err(fail("configure the database"))?;
-    prepare(&connection, options)?;
+    prepare(&connection, options.page_cache_bytes / 4)?;
     Ok(connection)
 }
 
-fn prepare(connection: &Connection, options: &Options) -> Result<(), Error> {
+fn prepare(connection: &Connection, cache_bytes: usize) -> Result<(), Error> {
     connection.set_prepared_statement_cache_capacity(96);
     connection.busy_timeout(std::time::Duration::from_millis(BUSY_MILLIS)).map_err(fail("configure the database"))?;
-    let kibibytes = (options.page_cache_bytes / 1024).max(256);
+    let kibibytes = (cache_bytes / 1024).max(256);
     connection.execute_batch(&format!("PRAGMA cache_size=-{kibibytes}")).map_err(fail("configure the database"))
 }
