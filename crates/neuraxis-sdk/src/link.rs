@@ -95,7 +95,7 @@ impl Link {
         if let frames::Worker::Log { message, .. } = frame
             && before > 0
         {
-            message.push_str(&format!(" ({before} lines before this one were left out)"));
+            *message = format!("{message} ({before} lines before this one were left out)");
         }
         let sent = serde_json::to_string(frame)
             .is_ok_and(|text| self.host.out.try_send(Out::Frame { epoch: self.epoch, text }).is_ok());

@@ -12,5 +12,8 @@ mod reconnect;
 mod server;
 #[cfg(test)]
 mod steps;
+#[cfg(feature = "tls")]
+#[cfg(test)]
+mod tls;
 #[cfg(test)]
 mod vectors;
