@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -21,7 +22,7 @@ from typing import Any, Dict, List, Optional
 import neuraxis as nx
 
 HERE = Path(__file__).resolve().parent
-PATIENCE_S = 60
+PATIENCE_S = int(os.environ.get("PATIENCE_S", "60"))
 KILLS = int(os.environ.get("KILLS", "12"))
 
 
@@ -87,6 +88,10 @@ class Processes:
                     process.wait()
                 if process.stdout is not None:
                     process.stdout.close()
+
+    def tail(self) -> str:
+        """The last lines of both logs."""
+        return "".join((Path(self.folder) / f"{name}.log").read_text()[-3000:] for name in ("server", "worker"))
 
     def counts(self, order: str) -> Dict[str, List[str]]:
         """The keys of an order's effects, by kind."""
@@ -207,7 +212,10 @@ class RealServer(unittest.TestCase):
                 run = self.client.start(agent, {"order": order})
                 time.sleep(chance.uniform(0, 0.06))
                 self.processes.kill(which)
-                result = self.client.result(run, timeout=PATIENCE_S)
+                try:
+                    result = self.client.result(run, timeout=PATIENCE_S)
+                except TimeoutError:
+                    self.fail(json.dumps(dict(self.client.get(run).raw), indent=1) + self.processes.tail())
                 self.assertEqual(result, [f"plan {order}", "reserve", "charge", "reserve", "ship", None, True])
                 effects = self.processes.counts(order)
                 self.assertEqual((len(effects["charge"]), len(effects["ship"])), (1, 1))

@@ -45,6 +45,23 @@ async def redirect_and_refund(parcel: str) -> str:
 @nx.agent
 async def waits() -> None:
     await nx.sleep("100d")
+
+@nx.tool("post", effect="read")
+def was_mailed(to: str, idempotency_key: str, *, key: nx.Key) -> nx.Found:
+    assert key == idempotency_key
+    with open("mailed") as file:
+        return nx.done("found") if key in file.read() else nx.NOT_DONE
+
+@nx.tool("post", effect="once", probe=was_mailed)
+def mail(to: str, *, key: nx.Key) -> str:
+    import os, signal
+    with open("mailed", "a") as file:
+        file.write(key)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+@nx.agent
+async def mails() -> str:
+    return await nx.toolset("post").mail(to="ada")
 '''
 
 
@@ -98,10 +115,23 @@ class CommandLine(Harness):
         second.terminate()
         await asyncio.wait_for(second.communicate(), PATIENCE_S)
 
+    async def test_a_tool_whose_process_is_killed_is_probed_by_another(self) -> None:
+        first = await self.command("worker", "agent.py")
+        await self.until(lambda: bool(self.server.sessions))
+        run = self.server.start("mails")
+        await asyncio.wait_for(first.communicate(), PATIENCE_S)
+        await self.until(lambda: not self.server.sessions)
+        second = await self.command("worker", "agent.py")
+        await self.until(lambda: run.ended)
+        self.assertEqual((run.status, run.result), ("completed", "found"))
+        second.terminate()
+        await asyncio.wait_for(second.communicate(), PATIENCE_S)
+
     async def test_what_a_file_offers(self) -> None:
         process = await self.command("worker", "agent.py", "--check")
         out, _ = await asyncio.wait_for(process.communicate(), PATIENCE_S)
-        self.assertEqual(out.decode(), "agent redirect-and-refund\nagent waits\ntool shop/find_order (read)\n")
+        self.assertEqual(out.decode(), "agent redirect-and-refund\nagent waits\nagent mails\n"
+                         "tool shop/find_order (read)\ntool post/was_mailed (read)\ntool post/mail (once)\n")
 
     async def test_mistakes(self) -> None:
         for arguments, status, message in (

@@ -158,7 +158,7 @@ class Grants:
         try:
             given = await self._fetched(grant.name[0], frame["args"])
             if isinstance(given, dict) and frame["t"] == "tool" and given.keys() in _ENVELOPES:
-                args = select(function, given["args"], given.get("result"))
+                args = select(function, given["args"], given.get("result"), given.get("idempotency_key"))
             else:
                 args = function.revive(given)
         except Exception as error:
@@ -345,9 +345,9 @@ def _outside_of_flows() -> contextvars.Context:
     return context
 
 
-def select(function: Function, args: Any, result: Any) -> Dict[str, Any]:
-    """What a probe or undo function takes: `args` is all arguments, `result` the step's result, any other name one
-    argument of the step."""
+def select(function: Function, args: Any, result: Any, key: Optional[str] = None) -> Dict[str, Any]:
+    """What a probe or undo function takes: `args` is all arguments, `result` the step's result, `idempotency_key` the
+    key of the call in doubt, any other name one argument of the step."""
     given = args if isinstance(args, dict) else {}
     named: Dict[str, Any] = {}
     for name in function.names:
@@ -357,6 +357,8 @@ def select(function: Function, args: Any, result: Any) -> Dict[str, Any]:
             named[name] = result
         elif name in given:
             named[name] = given[name]
+        elif name == "idempotency_key" and key is not None:
+            named[name] = key
         elif name in function.required:
             raise UsageError(
                 f"`{function.name}` takes `{name}`, which is neither an argument of the step nor `args` or `result`"

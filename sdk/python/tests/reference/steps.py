@@ -79,7 +79,7 @@ class Steps:
             self._wait(run, record, "elsewhere")
         elif record.state == "waiting":
             self._wait_for(run, record)
-        elif record.kind == "tool":
+        elif record.kind == "tool" and record.state != "in_doubt":
             self._wait(run, record, "tool")
         elif record.effect == "once":
             record.state = "in_doubt"
@@ -313,6 +313,32 @@ class Steps:
                 "t": "probe", "call": caller[1], "grant": record.grant(),
                 "idempotency_key": self.key_of(run, record), "args": self.outgoing(record.args),
             })
+        elif record.kind == "tool" and self._probe_by_tool(run, record):
+            return
+        else:
+            self._ask(run, record, "in_doubt")
+
+    def _probe_by_tool(self: "Server", run: "Run", record: Record) -> bool:
+        """Asks the tool that the toolset names as probe; False if there is none."""
+        toolset, _, tool = record.name.partition("/")
+        serving = next((s for s in self.sessions if s.tool(record.name) is not None), None)
+        probe = None if serving is None else (serving.tool(record.name) or {}).get("probe")
+        if serving is None or probe is None:
+            return False
+        call = next(self._calls)
+        serving.tools[call] = lambda outcome: self._found(run, record, outcome.get("ok", "unknown"))
+        key = self.key_of(run, record)
+        serving.send({
+            "t": "tool", "call": call, "run": run.id, "grant": record.grant(), "toolset": toolset, "tool": probe,
+            "args": {"args": self.outgoing(record.args), "idempotency_key": key}, "idempotency_key": key,
+        })
+        return True
+
+    def _found(self: "Server", run: "Run", record: Record, found: Any) -> None:
+        if isinstance(found, dict):
+            self._complete(run, record, found["done"])
+        elif found == "not_done":
+            self._dispatch(run, record) if record.kind == "tool" else self._grant(run, record)
         else:
             self._ask(run, record, "in_doubt")
 
@@ -327,14 +353,7 @@ class Steps:
         if entry is None or entry[1] is None or entry[1].state != "in_doubt":
             self._refuse(session, frame["call"], f"call {frame['call']} was not asked to probe")
             return
-        run, record = entry
-        found = frame["found"]
-        if isinstance(found, dict):
-            self._complete(run, record, found["done"])
-        elif found == "not_done":
-            self._grant(run, record)
-        else:
-            self._ask(run, record, "in_doubt")
+        self._found(entry[0], entry[1], frame["found"])
 
     def decide(self: "Server", approval: str, decision: str, *, by: str = "lead", reason: str = "", args: Any = None,
                value: Any = None) -> None:
