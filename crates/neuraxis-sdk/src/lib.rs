@@ -47,3 +47,8 @@ pub type Result<T, E = Failure> = std::result::Result<T, E>;
 pub(crate) fn millis(time: std::time::Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
+
+/// Compiles the manual's examples.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/rust.md")]
+struct Manual;
