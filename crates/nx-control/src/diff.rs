@@ -169,11 +169,8 @@ fn middle(old: &[&str], new: &[&str]) -> Vec<Line> {
     let at = |table: &[u32], i: usize, j: usize| table.get(i * width + j).copied().unwrap_or(0);
     for (i, a) in old.iter().enumerate().rev() {
         for (j, b) in new.iter().enumerate().rev() {
-            let best = if a == b {
-                at(&common, i + 1, j + 1) + 1
-            } else {
-                at(&common, i + 1, j).max(at(&common, i, j + 1))
-            };
+            let best =
+                if a == b { at(&common, i + 1, j + 1) + 1 } else { at(&common, i + 1, j).max(at(&common, i, j + 1)) };
             if let Some(cell) = common.get_mut(i * width + j) {
                 *cell = best;
             }
@@ -238,7 +235,8 @@ mod tests {
         let (mut done, mut after) = (0, Vec::new());
         for line in diff.lines() {
             if let Some(head) = line.strip_prefix("@@ -") {
-                let (first, size) = head.split(' ').next().and_then(|range| range.split_once(',')).expect("has a range");
+                let (first, size) =
+                    head.split(' ').next().and_then(|range| range.split_once(',')).expect("has a range");
                 let (first, size): (usize, usize) = (first.parse().expect("number"), size.parse().expect("number"));
                 let start = if size == 0 { first } else { first - 1 };
                 after.extend(old[done..start].iter().map(|line| (*line).to_owned()));

@@ -9,8 +9,20 @@ use nx_types::KindDescriptor;
 /// First words of event types that only the part which owns them may write: an outside event or a reflex that could
 /// forge one would start runs or decide approvals without anybody's leave.
 const RESERVED: &[&str] = &[
-    "approval", "checkpoint", "incarnation", "key", "label", "log", "namespace", "reflex", "resource", "run", "signal",
-    "source", "step", "worker",
+    "approval",
+    "checkpoint",
+    "incarnation",
+    "key",
+    "label",
+    "log",
+    "namespace",
+    "reflex",
+    "resource",
+    "run",
+    "signal",
+    "source",
+    "step",
+    "worker",
 ];
 
 /// Whether events of this type are written by the product itself.
@@ -21,8 +33,9 @@ pub fn is_reserved(event_type: &str) -> bool {
 
 /// Why a user's event must not have this type; `None` if it may.
 fn reserved_message(event_type: &str) -> Option<String> {
-    is_reserved(event_type)
-        .then(|| format!("`{event_type}` is reserved: types that start so are written by Neuraxis itself; choose another"))
+    is_reserved(event_type).then(|| {
+        format!("`{event_type}` is reserved: types that start so are written by Neuraxis itself; choose another")
+    })
 }
 
 /// The descriptors of this crate's kinds.

@@ -209,8 +209,17 @@ mod tests {
             (-1_000_000i64..1_000_000).prop_map(Value::from),
             (-1e6f64..1e6).prop_map(Value::from),
             "[ -~äß\n\t]{0,12}".prop_map(Value::from),
-            prop_oneof![Just("yes"), Just("null"), Just("1e3"), Just("~"), Just("0x1f"), Just("- a"), Just("a: b"), Just("1_0")]
-                .prop_map(Value::from),
+            prop_oneof![
+                Just("yes"),
+                Just("null"),
+                Just("1e3"),
+                Just("~"),
+                Just("0x1f"),
+                Just("- a"),
+                Just("a: b"),
+                Just("1_0")
+            ]
+            .prop_map(Value::from),
         ];
         leaf.prop_recursive(3, 24, 4, |inner| {
             prop_oneof![

@@ -11,3 +11,6 @@ mod memory;
 pub(crate) mod service;
 
 pub use engine::MAX_CHAIN;
+
+#[cfg(test)]
+mod tests;

@@ -164,7 +164,8 @@ fn unknown(fields: &Map<String, Value>, valid: &[&str], pointer: &str, errors: &
 fn metadata(given: Option<&Value>, namespace: &Namespace, errors: &mut Vec<FieldError>) -> Metadata {
     let mut metadata = Metadata { namespace: namespace.clone(), ..Metadata::default() };
     let Some(Value::Object(fields)) = given else {
-        errors.push(FieldError::new("/metadata", "field `metadata` is missing; write for example `metadata: {name: a}`"));
+        errors
+            .push(FieldError::new("/metadata", "field `metadata` is missing; write for example `metadata: {name: a}`"));
         return metadata;
     };
     let valid = ["name", "namespace", "annotations", "generation", "resourceVersion", "created"];
@@ -225,7 +226,8 @@ fn read_annotations(given: &Value, errors: &mut Vec<FieldError>) -> BTreeMap<Str
         _ => errors.push(FieldError::new("/metadata/annotations", "must be a map of texts")),
     }
     if annotations.len() > MAX_ANNOTATIONS || bytes > MAX_ANNOTATION_BYTES {
-        let message = format!("at most {MAX_ANNOTATIONS} annotations of {MAX_ANNOTATION_BYTES} bytes together are kept");
+        let message =
+            format!("at most {MAX_ANNOTATIONS} annotations of {MAX_ANNOTATION_BYTES} bytes together are kept");
         errors.push(FieldError::new("/metadata/annotations", message));
     }
     annotations

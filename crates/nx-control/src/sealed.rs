@@ -30,7 +30,12 @@ impl std::fmt::Debug for Sealed {
 
 impl Sealed {
     /// Takes the values that the patterns name out of a spec. Where the spec says `(sealed)` the stored value stays.
-    pub(crate) fn take(spec: &mut Value, patterns: &[&str], stored: &Self, rng: &dyn Rng) -> Result<Self, Vec<FieldError>> {
+    pub(crate) fn take(
+        spec: &mut Value,
+        patterns: &[&str],
+        stored: &Self,
+        rng: &dyn Rng,
+    ) -> Result<Self, Vec<FieldError>> {
         let mut values = BTreeMap::new();
         for pattern in patterns {
             let segments: Vec<&str> = pattern.split('/').skip(1).collect();
@@ -130,7 +135,8 @@ mod tests {
     fn values_leave_the_spec() {
         let rng = SeededRng::new(1);
         let patterns = ["/values", "/list/*/key"];
-        let mut spec = json!({ "values": { "a/b": "one", "n": 5 }, "list": [{ "key": "two", "open": 1 }], "open": "x" });
+        let mut spec =
+            json!({ "values": { "a/b": "one", "n": 5 }, "list": [{ "key": "two", "open": 1 }], "open": "x" });
         let sealed = Sealed::take(&mut spec, &patterns, &Sealed::default(), &rng).expect("takes");
         assert_eq!(
             spec,
@@ -146,7 +152,8 @@ mod tests {
         let changed_values = Sealed::take(&mut changed, &patterns, &sealed, &rng).expect("takes");
         changed_values.mark_changes(&mut changed, &sealed);
         assert_eq!(changed, json!({ "values": { "a/b": SEALED, "n": SEALED_CHANGED } }));
-        let errors = Sealed::take(&mut json!({ "values": { "new": SEALED } }), &patterns, &sealed, &rng).expect_err("has none");
+        let errors =
+            Sealed::take(&mut json!({ "values": { "new": SEALED } }), &patterns, &sealed, &rng).expect_err("has none");
         assert_eq!(errors[0].pointer, "/spec/values/new");
     }
 }

@@ -49,7 +49,13 @@ impl Stamp {
     }
 
     /// The subject of an event.
-    pub(crate) fn subject(&self, kind: &str, given: Option<&str>, data: &Value, time: Timestamp) -> Result<Subject, Error> {
+    pub(crate) fn subject(
+        &self,
+        kind: &str,
+        given: Option<&str>,
+        data: &Value,
+        time: Timestamp,
+    ) -> Result<Subject, Error> {
         let Some(template) = &self.subject else { return Ok(self.own.clone()) };
         let fields = BTreeMap::from([
             ("type", Value::from(kind)),

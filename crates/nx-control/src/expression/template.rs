@@ -69,7 +69,9 @@ impl Node {
                 }
                 Ok(Value::String(whole))
             }
-            Self::List(items) => items.iter().map(|item| item.render(input)).collect::<Result<_, _>>().map(Value::Array),
+            Self::List(items) => {
+                items.iter().map(|item| item.render(input)).collect::<Result<_, _>>().map(Value::Array)
+            }
             Self::Map(fields) => {
                 let mut map = Map::new();
                 for (name, field) in fields {

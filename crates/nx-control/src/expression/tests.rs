@@ -67,7 +67,8 @@ fn mistakes_are_named_when_the_expression_is_written() {
 
 #[test]
 fn failures_are_errors_not_panics() {
-    for source in ["event.data.absent", "event.data.count / 0", "event.data.name + 1", "event.data.items[9]", "1.0/0.0"] {
+    for source in ["event.data.absent", "event.data.count / 0", "event.data.name + 1", "event.data.items[9]", "1.0/0.0"]
+    {
         let error = value(source).expect_err("has no value");
         assert!(error.starts_with(&format!("`{source}` cannot be evaluated")), "{error}");
     }
@@ -88,7 +89,8 @@ fn cost_is_bounded_before_it_is_paid() {
     }
     assert!(value(&lists).is_err());
     assert!(value(&sum).expect_err("is too deep").contains("deeper"));
-    let loops = "event.data.items.all(a, event.data.items.all(b, event.data.items.all(c, event.data.items.all(d, true))))";
+    let loops =
+        "event.data.items.all(a, event.data.items.all(b, event.data.items.all(c, event.data.items.all(d, true))))";
     assert!(value(loops).expect_err("loops too deep").contains("comprehensions"));
     let heavy = Expression::compile("event.items.all(a, event.items.all(b, a == b))", VARIABLES).expect("compiles");
     let mut input = Bindings::default();

@@ -135,7 +135,9 @@ impl Spec for ReflexSpec {
         }
         match (&self.run, &self.emit) {
             (None, None) => errors.push(FieldError::new("/spec", "needs `run` or `emit`: what to do when it fires")),
-            (Some(_), Some(_)) => errors.push(FieldError::new("/spec/emit", "stands beside `run`; a reflex does one thing")),
+            (Some(_), Some(_)) => {
+                errors.push(FieldError::new("/spec/emit", "stands beside `run`; a reflex does one thing"))
+            }
             _ => {}
         }
         if self.run.as_ref().is_some_and(|run| run.agent.is_empty() || run.agent.len() > 63) {

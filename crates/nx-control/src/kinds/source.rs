@@ -118,7 +118,9 @@ impl Spec for SourceSpec {
         }
         match (&self.http, &self.file) {
             (None, None) => errors.push(FieldError::new("/spec", "needs `http` or `file`: where its events come from")),
-            (Some(_), Some(_)) => errors.push(FieldError::new("/spec/file", "stands beside `http`; a source has one of them")),
+            (Some(_), Some(_)) => {
+                errors.push(FieldError::new("/spec/file", "stands beside `http`; a source has one of them"))
+            }
             (Some(http), None) => self.validate_http(http, &mut errors),
             (None, Some(file)) => self.validate_file(file, &mut errors),
         }

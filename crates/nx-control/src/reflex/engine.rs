@@ -108,6 +108,11 @@ impl Engine {
     pub(super) fn process(&mut self, events: &[Event]) -> Result<Outcome, Error> {
         let mut outcome = Outcome::default();
         for event in events {
+            if event.header.subject.as_str().starts_with("resource/Reflex/") && !outcome.events.is_empty() {
+                // What a reflex remembers is read from the log: what fired before must stand there first.
+                outcome.again = true;
+                break;
+            }
             self.position = event.seq().next();
             if self.changes_reflexes(event, &mut outcome)? {
                 outcome.again = true;
@@ -180,7 +185,7 @@ impl Engine {
             }
         }
         if program.debounce.is_some() {
-            for (by, time) in history::fired(&self.reader, namespace, subject, self.position)? {
+            for (by, time) in history::fired(&self.reader, namespace, subject)? {
                 memory.fire(time, by);
             }
         }
@@ -236,7 +241,12 @@ struct Wanted {
 }
 
 /// Notes the event in the window; gives the figures.
-fn see(program: &Program, memory: &mut Memory, event: &Event, input: &Bindings) -> Result<(String, Option<Value>), Failure> {
+fn see(
+    program: &Program,
+    memory: &mut Memory,
+    event: &Event,
+    input: &Bindings,
+) -> Result<(String, Option<Value>), Failure> {
     let time = event.header.occurred;
     let by = program.by.render_text(input).map_err(Failure::expression)?;
     let Some(window) = &program.window else { return Ok((by, None)) };
@@ -306,7 +316,9 @@ fn check(wanted: Wanted, max_event_bytes: usize) -> Result<Wanted, Failure> {
     // The reflex's own event repeats key and subject beside the figures.
     let bytes = value.to_string().len() + wanted.by.len() + 1024;
     if bytes > max_event_bytes {
-        return Err(Failure::action(format!("the event would have {bytes} bytes, over the bound of {max_event_bytes}")));
+        return Err(Failure::action(format!(
+            "the event would have {bytes} bytes, over the bound of {max_event_bytes}"
+        )));
     }
     Ok(wanted)
 }

@@ -91,18 +91,18 @@ fn heard_of(
     Ok(found)
 }
 
-/// A reflex's latest firings before a position, oldest first: `by` and the time of the event.
+/// A reflex's latest firings, oldest first: `by` and the time of the event. They stand in the log behind what
+/// triggered them, maybe far behind, but were written together with a reading position behind that: all of them count.
 pub(super) fn fired(
     reader: &Reader,
     namespace: &Namespace,
     subject: &Subject,
-    position: Seq,
 ) -> Result<Vec<(String, nx_types::Timestamp)>, Error> {
     let kind = event_type("reflex.fired")?;
     let (mut found, mut before) = (Vec::new(), None);
     loop {
         let events = reader.by_subject(namespace, subject, before, PAGE, true)?;
-        for event in events.iter().filter(|event| event.seq() < position && event.header.kind == kind) {
+        for event in events.iter().filter(|event| event.header.kind == kind) {
             if found.len() == MAX_FIRED {
                 break;
             }

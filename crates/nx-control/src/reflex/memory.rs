@@ -119,7 +119,14 @@ mod tests {
         let mut memory = Memory::new(None, Some(Duration::from_secs(30)));
         assert!(!memory.rests(at(100), "a"));
         memory.fire(at(100), "a".to_owned());
-        for (secs, by, rests) in [(100, "a", true), (129, "a", true), (130, "a", false), (100, "b", false), (71, "a", true), (70, "a", false)] {
+        for (secs, by, rests) in [
+            (100, "a", true),
+            (129, "a", true),
+            (130, "a", false),
+            (100, "b", false),
+            (71, "a", true),
+            (70, "a", false),
+        ] {
             assert_eq!(memory.rests(at(secs), by), rests, "{secs} {by}");
         }
     }

@@ -121,13 +121,19 @@ fn defaults_are_filled_in() {
 
 #[test]
 fn unknown_kinds_name_the_nearest() {
-    check("{kind: Reflx}", &expect![[r#"
+    check(
+        "{kind: Reflx}",
+        &expect![[r#"
         there is no kind `Reflx`; did you mean `Reflex`? there are Reflex, Secret, Source
-    "#]]);
-    check("{metadata: {name: a}}", &expect![[r#"
+    "#]],
+    );
+    check(
+        "{metadata: {name: a}}",
+        &expect![[r#"
         the manifest
         /kind: field `kind` is missing; write for example `kind: Reflex`
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -182,6 +188,13 @@ fn schemas_stand_alone() {
     for kind in kinds() {
         let schema = registry().schema(kind.kind).expect("is known");
         assert_eq!(schema["properties"]["kind"], json!({ "const": kind.kind }));
-        assert!(nx_types::kind::check_shape(&schema, &manifest::parse(kind.example, &manifest::Limits::default()).expect("parses")[0], "").is_empty());
+        assert!(
+            nx_types::kind::check_shape(
+                &schema,
+                &manifest::parse(kind.example, &manifest::Limits::default()).expect("parses")[0],
+                ""
+            )
+            .is_empty()
+        );
     }
 }

@@ -134,7 +134,8 @@ mod tests {
 
     #[test]
     fn the_three_modes_agree() {
-        let structured = request(&[("content-type", "application/cloudevents+json; charset=utf-8")], EVENT).expect("reads");
+        let structured =
+            request(&[("content-type", "application/cloudevents+json; charset=utf-8")], EVENT).expect("reads");
         let batch = request(&[("content-type", "application/cloudevents-batch+json")], &format!("[{EVENT}]"));
         let headers = [
             ("content-type", "application/json"),

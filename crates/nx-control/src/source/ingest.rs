@@ -2,10 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use nx_journal::{Commit, Delete, IndexEntry, IndexRange, NewEvent, Precondition, Put, Reader, index};
-use nx_types::{EventType, Namespace, Seq, Timestamp, kind::parse_spec};
-use ring::digest;
-use serde::{Deserialize, Serialize};
 use super::{
     Stamp,
     cloudevents::{self, Incoming},
@@ -15,6 +11,10 @@ use crate::{
     kinds::source::{HttpSpec, SourceSpec},
     store::{self, Store, to_bytes},
 };
+use nx_journal::{Commit, Delete, IndexEntry, IndexRange, NewEvent, Precondition, Put, Reader, index};
+use nx_types::{EventType, Namespace, Seq, Timestamp, kind::parse_spec};
+use ring::digest;
+use serde::{Deserialize, Serialize};
 
 /// Rows that remember which events a source has taken.
 const SEEN: &str = "source_seen";

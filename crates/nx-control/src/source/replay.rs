@@ -118,8 +118,9 @@ impl Replay {
             pace.begin(rows.front_time());
             let mut events = Vec::new();
             while events.len() < BATCH {
-                match rows.peek().await? {
-                    Some(row) if events.is_empty() || pace.due(row.time) <= Instant::now() => {}
+                match rows.peek().await {
+                    Ok(Some(row)) if events.is_empty() || pace.due(row.time) <= Instant::now() => {}
+                    // What was taken is written first; a broken row is met again.
                     _ => break,
                 }
                 let Some(row) = rows.take() else { break };
@@ -240,7 +241,7 @@ impl Pace {
 
 /// The file's rows, read ahead off the async runtime.
 struct Rows {
-    table: Option<Table>,
+    table: Ahead,
     ahead: VecDeque<(u64, Row)>,
     start_at: Option<Timestamp>,
     /// Rows read from the file.
@@ -269,7 +270,7 @@ impl Rows {
         .map_err(|_err| Error::Stopped)?;
         let table = opened.map_err(|(detail, retryable): (String, bool)| replay.broken(detail, retryable))?;
         Ok(Self {
-            table: Some(table),
+            table: Ahead::More(table),
             ahead: VecDeque::new(),
             start_at: replay.file.start_at.as_deref().and_then(parse_time),
             read: done,
@@ -286,11 +287,17 @@ impl Rows {
 
     async fn peek(&mut self) -> Result<Option<&Row>, Error> {
         while self.ahead.is_empty() {
-            let Some(table) = self.table.take() else { return Ok(None) };
-            let (read, start_at, file) = (self.read, self.start_at, self.file.clone());
-            let chunk = tokio::task::spawn_blocking(move || read_ahead(table, read, start_at, &file)).await;
-            let (rows, read, table) = chunk.map_err(|_err| Error::Stopped)??;
-            (self.ahead, self.read, self.table) = (rows, read, table);
+            let table = match std::mem::replace(&mut self.table, Ahead::Over) {
+                Ahead::More(table) => table,
+                Ahead::Over => return Ok(None),
+                Ahead::Broken(detail) => {
+                    self.table = Ahead::Broken(detail.clone());
+                    return Err(Error::Replay { file: self.file.clone(), detail, retryable: false });
+                }
+            };
+            let (read, start_at) = (self.read, self.start_at);
+            let chunk = tokio::task::spawn_blocking(move || read_ahead(table, read, start_at)).await;
+            (self.ahead, self.read, self.table) = chunk.map_err(|_err| Error::Stopped)?;
             self.any |= !self.ahead.is_empty();
         }
         Ok(self.ahead.front().map(|(_, row)| row))
@@ -307,20 +314,31 @@ impl Rows {
     }
 }
 
-/// Rows with their numbers, how many were read, and the table, unless that was all of it.
-type Chunk = (VecDeque<(u64, Row)>, u64, Option<Table>);
+/// Where reading ahead came to.
+enum Ahead {
+    /// There is more.
+    More(Table),
+    /// The end of the file.
+    Over,
+    /// A row that cannot be read, after those that can.
+    Broken(String),
+}
 
-fn read_ahead(mut table: Table, mut read: u64, start_at: Option<Timestamp>, file: &str) -> Result<Chunk, Error> {
+/// Rows with their numbers, how many were read, and how it goes on.
+fn read_ahead(mut table: Table, mut read: u64, start_at: Option<Timestamp>) -> (VecDeque<(u64, Row)>, u64, Ahead) {
     let mut rows = VecDeque::new();
     for _ in 0..READ_AHEAD {
-        let row = table.next().map_err(|detail| Error::Replay { file: file.to_owned(), detail, retryable: false })?;
-        let Some(row) = row else { return Ok((rows, read, None)) };
+        let row = match table.next() {
+            Ok(Some(row)) => row,
+            Ok(None) => return (rows, read, Ahead::Over),
+            Err(detail) => return (rows, read, Ahead::Broken(detail)),
+        };
         read += 1;
         if start_at.is_none_or(|start| row.time.is_none_or(|time| time >= start)) {
             rows.push_back((read, row));
         }
     }
-    Ok((rows, read, Some(table)))
+    (rows, read, Ahead::More(table))
 }
 
 type Content = Box<dyn io::Read + Send>;
@@ -332,7 +350,8 @@ fn open(path: &str, options: &Options) -> Result<Content, (String, bool)> {
         return match options.embedded.get(name) {
             Some(bytes) => Ok(Box::new(io::Cursor::new(*bytes))),
             None => {
-                let meant = nx_types::kind::nearest(name, known).map(|name| format!("; did you mean `embedded:{name}`?"));
+                let meant =
+                    nx_types::kind::nearest(name, known).map(|name| format!("; did you mean `embedded:{name}`?"));
                 Err((format!("there is no embedded file `{name}`{}", meant.unwrap_or_default()), false))
             }
         };
@@ -340,7 +359,10 @@ fn open(path: &str, options: &Options) -> Result<Content, (String, bool)> {
     let real = Path::new(path).canonicalize().map_err(|err| (format!("it cannot be opened: {err}"), true))?;
     let allowed = options.file_roots.iter().filter_map(|root| root.canonicalize().ok());
     if !allowed.into_iter().any(|root| real.starts_with(root)) {
-        return Err(("it is not within a folder that this server may replay from; name one at its start".to_owned(), false));
+        return Err((
+            "it is not within a folder that this server may replay from; name one at its start".to_owned(),
+            false,
+        ));
     }
     let file = File::open(&real).map_err(|err| (format!("it cannot be opened: {err}"), true))?;
     if !file.metadata().map_err(|err| (format!("it cannot be read: {err}"), true))?.is_file() {

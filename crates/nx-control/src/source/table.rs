@@ -139,7 +139,9 @@ fn scalar(text: &str) -> Value {
 fn number(text: &str) -> Option<Value> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     // `007` is a number to nobody who wrote it.
-    if !digits.starts_with(|c: char| c.is_ascii_digit()) || (digits.len() > 1 && digits.starts_with('0') && !digits.starts_with("0.")) {
+    if !digits.starts_with(|c: char| c.is_ascii_digit())
+        || (digits.len() > 1 && digits.starts_with('0') && !digits.starts_with("0."))
+    {
         return None;
     }
     if let Ok(whole) = text.parse::<i64>() {
@@ -217,7 +219,8 @@ mod tests {
 
     #[test]
     fn csv_columns_become_data() {
-        let content = "timestamp,value,ok,code,note\n2013-12-02 21:15:00,73.96,true,007,\"a, b\"\n1386018900,-4,,1e3,x\n";
+        let content =
+            "timestamp,value,ok,code,note\n2013-12-02 21:15:00,73.96,true,007,\"a, b\"\n1386018900,-4,,1e3,x\n";
         let found = rows(content, Format::Csv, Some("timestamp")).expect("reads");
         assert_eq!(
             Value::Object(found[0].data.clone()),
@@ -231,7 +234,8 @@ mod tests {
 
     #[test]
     fn lines_of_json_become_data() {
-        let found = rows("{\"t\":1386018900000,\"v\":1}\n\n{\"t\":\"2013-12-02T21:15:00Z\"}", Format::Ndjson, Some("t"));
+        let found =
+            rows("{\"t\":1386018900000,\"v\":1}\n\n{\"t\":\"2013-12-02T21:15:00Z\"}", Format::Ndjson, Some("t"));
         let found = found.expect("reads");
         assert_eq!(found.len(), 2);
         assert_eq!(found[0].time, found[1].time);

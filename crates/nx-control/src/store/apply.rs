@@ -213,7 +213,8 @@ impl Store {
         };
         if sealed_version > 0 {
             let reason = format!("{kind} `{name}` was deleted");
-            let erased = self.journal().erase(namespace.clone(), secret_subject(&key), reason, options.by.clone()).await;
+            let erased =
+                self.journal().erase(namespace.clone(), secret_subject(&key), reason, options.by.clone()).await;
             match erased {
                 Ok(_) | Err(nx_journal::Error::DataSubjectUnknown { .. }) => {}
                 Err(err) => return Err(err.into()),
@@ -229,9 +230,11 @@ impl Store {
         }
         match self.journal().commit(commit).await {
             Ok(_) => Ok(Deleted { resource }),
-            Err(nx_journal::Error::StateConflict { .. }) => {
-                Err(Error::Conflict { resource: key, expected: actual, actual: self.current(namespace, kind, name).await? })
-            }
+            Err(nx_journal::Error::StateConflict { .. }) => Err(Error::Conflict {
+                resource: key,
+                expected: actual,
+                actual: self.current(namespace, kind, name).await?,
+            }),
             Err(err) => Err(err.into()),
         }
     }
