@@ -59,6 +59,15 @@ def mail(to: str, *, key: nx.Key) -> str:
         file.write(key)
     os.kill(os.getpid(), signal.SIGKILL)
 
+@nx.step(effect="idempotent")
+def stuck() -> None:
+    import threading
+    threading.Event().wait()
+
+@nx.agent
+def hangs() -> None:
+    stuck()
+
 @nx.agent
 async def mails() -> str:
     return await nx.toolset("post").mail(to="ada")
@@ -127,10 +136,20 @@ class CommandLine(Harness):
         second.terminate()
         await asyncio.wait_for(second.communicate(), PATIENCE_S)
 
+    async def test_a_step_that_does_not_end_does_not_hold_the_process(self) -> None:
+        process = await self.command("worker", "agent.py", "--grace", "0.1")
+        await self.until(lambda: bool(self.server.sessions))
+        run = self.server.start("hangs")
+        await self.until(lambda: any(record.attempt for record in run.segment.records))
+        process.terminate()
+        _, err = await asyncio.wait_for(process.communicate(), PATIENCE_S)
+        self.assertEqual(process.returncode, 0)
+        self.assertIn("is left behind", err.decode())
+
     async def test_what_a_file_offers(self) -> None:
         process = await self.command("worker", "agent.py", "--check")
         out, _ = await asyncio.wait_for(process.communicate(), PATIENCE_S)
-        self.assertEqual(out.decode(), "agent redirect-and-refund\nagent waits\nagent mails\n"
+        self.assertEqual(out.decode(), "agent redirect-and-refund\nagent waits\nagent hangs\nagent mails\n"
                          "tool shop/find_order (read)\ntool post/was_mailed (read)\ntool post/mail (once)\n")
 
     async def test_mistakes(self) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import datetime
 import logging
+import sys
 import threading
 from typing import Any, Dict, List
 
@@ -168,6 +169,32 @@ class Agents(Harness):
         self.assertIn("while step `outer` executes", await self.result_of("nested"))
         self.assertIn("`await nx.gather(", await self.result_of("at-once"))
         self.assertIn("await the call without `.sync`", await self.result_of("blocking"))
+
+    async def test_sys_exit_ends_steps_and_runs_only(self) -> None:
+        @nx.step
+        def leaves() -> None:
+            sys.exit(3)
+
+        @nx.step(effect="idempotent", retries=0)
+        async def leaves_async() -> None:
+            sys.exit(3)
+
+        @nx.agent
+        async def agent(how: str) -> None:
+            if how == "agent":
+                sys.exit(3)
+            await (leaves() if how == "step" else leaves_async())
+
+        @nx.agent
+        def agent_sync() -> None:
+            sys.exit(3)
+
+        await self.work()
+        for name, value in (("agent", {"how": "agent"}), ("agent", {"how": "step"}), ("agent", {"how": "async"}), ("agent-sync", None)):
+            run = await self.run_agent(name, value)
+            self.assertEqual(run.status, "failed")
+            assert run.error is not None
+            self.assertIn("SystemExit", run.error["name"] + run.error["message"])
 
     async def test_context_reaches_steps_and_branches(self) -> None:
         @nx.step

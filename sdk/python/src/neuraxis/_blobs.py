@@ -45,7 +45,7 @@ def reference(value: Any) -> Optional[str]:
 
 
 class Blobs:
-    """Uploads and fetches, in the worker's thread pool."""
+    """Uploads and fetches, in threads of their own."""
 
     def __init__(self, worker: "Worker", base_url: str, token: Optional[str]) -> None:
         self._worker = worker
@@ -69,7 +69,7 @@ class Blobs:
         wait = 0.1
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                return await self._worker.loop.run_in_executor(self._worker.pool, self._request, method, url, body)
+                return await self._worker.loop.run_in_executor(self._worker.transfers, self._request, method, url, body)
             except urllib.error.HTTPError as error:
                 if error.code < 500 and error.code not in (408, 429) or attempt == _ATTEMPTS:
                     detail = error.read(500).decode("utf-8", "replace")

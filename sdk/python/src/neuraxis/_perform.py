@@ -252,7 +252,7 @@ def _outcome_of(function: "Function", args: Dict[str, Any], name: str, key: Opti
     """Executes a sync function; what came of it."""
     try:
         value = function.invoke(args, key)
-    except Exception as error:
+    except BaseException as error:  # `sys.exit()` in a thread would else vanish, and the call never end
         return failure(error)
     return success(value, name)
 
@@ -268,7 +268,9 @@ async def outcome_of_async(
         execution_here.set(execution)
     try:
         value = await function.invoke(args, key)
-    except Exception as error:
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:  # `sys.exit()` would else end the worker
         return failure(error)
     return success(value, name)
 

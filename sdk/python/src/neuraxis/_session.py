@@ -53,7 +53,8 @@ class Session:
             "late_taken": worker.grants.on_late_taken,
             "goodbye": self._on_goodbye,
         }
-        self._alive = worker.loop.call_later(self.lease / 3, self._check_alive)
+        self._next_check = worker.loop.time() + self.lease / 3
+        self._alive = worker.loop.call_at(self._next_check, self._check_alive)
 
     # ---- calls ----
 
@@ -245,12 +246,20 @@ class Session:
         self.worker.session_lost(self, reason)
 
     def _check_alive(self) -> None:
-        silent = self.worker.loop.time() - self.wire.last_heard
-        if silent > self.lease:
-            self.wire.abort(f"no sign of life from the server for {silent:.0f} s")
+        now = self.worker.loop.time()
+        late = now - self._next_check
+        if late > self.lease / 3:
+            # What the server sent meanwhile is still to be read: its silence can't be told from ours.
+            log.warning(
+                "the event loop was blocked for %.1f s by async code; after %.0f s the server takes this worker as lost. "
+                "What blocks belongs into sync steps", late, self.lease,
+            )
+        elif now - self.wire.last_heard > self.lease:
+            self.wire.abort(f"no sign of life from the server for {now - self.wire.last_heard:.0f} s")
             return
         self.wire.ping()
-        self._alive = self.worker.loop.call_later(self.lease / 3, self._check_alive)
+        self._next_check = now + self.lease / 3
+        self._alive = self.worker.loop.call_at(self._next_check, self._check_alive)
 
 
 async def handshake(worker: "Worker", wire: Wire) -> Session:

@@ -12,7 +12,7 @@ import logging
 import random
 import secrets
 import threading
-from typing import Any, Callable, Coroutine, Dict, Optional, Set
+from typing import Any, Awaitable, Callable, Coroutine, Dict, Optional, Set
 from urllib.parse import urlsplit, urlunsplit
 
 from ._blobs import Blobs, is_large, reference
@@ -48,6 +48,7 @@ class Worker:
         self.grace = grace
         self.id = f"w_{secrets.token_hex(8)}"
         self.pool = concurrent.futures.ThreadPoolExecutor(threads, "neuraxis-step")
+        self.transfers = concurrent.futures.ThreadPoolExecutor(4, "neuraxis-blob")
         self.grants = Grants(self)
         self.blobs = Blobs(self, base, token)
         self.runs: Dict[str, Run] = {}
@@ -84,6 +85,7 @@ class Worker:
             for task in list(self._tasks):
                 task.cancel()
             self.pool.shutdown(wait=False)
+            self.transfers.shutdown(wait=False)
 
     async def _serve_once(self) -> bool:
         """One connection from its handshake to its end; whether it came to a session."""
@@ -162,18 +164,21 @@ class Worker:
             self._lost.set()
 
     def stop(self) -> None:
-        """Ends `serve`: executions end, runs are given back."""
+        """Ends `serve`: executions end, runs are given back. Asked a second time, it does not wait any more."""
+        if self._stop.is_set():
+            self.grace = 0.0
+            self._changed.set()
         self._stop.set()
 
     async def _drain(self, session: Session) -> None:
         """Gives every run back: at once if it only waits, else when its execution has ended, at most `grace` later."""
         self.draining = True
-        deadline = self.loop.time() + self.grace
+        began = self.loop.time()
         while session.open:
             for run in list(self.runs.values()):
                 if not self.grants.of_run(run.id):
                     session.give_back(run)
-            left = deadline - self.loop.time()
+            left = began + self.grace - self.loop.time()
             if (not self.runs and not self.grants.busy()) or left <= 0:
                 break
             self._changed.clear()
@@ -273,7 +278,7 @@ class Worker:
             context = contextvars.copy_context()
             context.run(flow_here.set, flow)
             if agent.callee.is_async:
-                flow.task = context.run(self.loop.create_task, agent.callee.invoke(arguments))
+                flow.task = context.run(self.loop.create_task, _contained(agent.callee.invoke(arguments)))
                 work: "asyncio.Future[Any]" = flow.task
             else:
                 work = self._in_thread(run, context, agent, arguments)
@@ -296,8 +301,8 @@ class Worker:
             if not ended.done():
                 if error is None:
                     ended.set_result(value)
-                elif isinstance(error, StopIteration):
-                    ended.set_exception(RuntimeError("the agent raised StopIteration"))
+                elif isinstance(error, (StopIteration, SystemExit, KeyboardInterrupt)):
+                    ended.set_exception(RuntimeError(f"the agent raised {type(error).__name__}"))
                 else:
                     ended.set_exception(error)
 
@@ -323,6 +328,14 @@ class Worker:
             run.phase = "ended"
             if run.session.open:
                 run.session.wire.send(f'{{"t":"{kind}","run":"{run.id}","inc":{run.inc},"{field}":{text}}}'.encode())
+
+
+async def _contained(agent: "Awaitable[Any]") -> Any:
+    """An agent whose `sys.exit()` fails its run, instead of ending the worker."""
+    try:
+        return await agent
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise RuntimeError(f"the agent raised {type(error).__name__}") from error
 
 
 def _looked_at(work: "asyncio.Future[Any]") -> None:
