@@ -11,6 +11,7 @@ use crate::{
     Stats, Subscription,
     backend::{Backend, sqlite::SqliteBackend},
     core::{Admin, before},
+    tail::{Follower, Tail},
     writer,
 };
 
@@ -32,6 +33,7 @@ pub struct Journal {
     queue: mpsc::Sender<Message>,
     head: watch::Receiver<Seq>,
     reader: Reader,
+    tail: Arc<Tail>,
     origin: Origin,
     env: Env,
     options: Arc<Options>,
@@ -68,7 +70,7 @@ impl Journal {
     pub fn start<B: Backend + 'static>(core: Core<B>, options: Options) -> Result<(Self, Service), Error> {
         let (queue, commits) = mpsc::channel(options.queue.max(1));
         let (publish, head) = watch::channel(core.head());
-        let reader = core.reader();
+        let (reader, tail) = (core.reader(), core.tail());
         let (origin, env) = (core.origin(), core.env().clone());
         let options = Arc::new(options);
         let limits = options.clone();
@@ -76,7 +78,7 @@ impl Journal {
             .name("journal-writer".to_owned())
             .spawn(move || writer::run(core, commits, &publish, &limits))
             .map_err(Error::file("start the writer thread of", &options.dir))?;
-        Ok((Self { queue, head, reader, origin, env, options }, Service { thread }))
+        Ok((Self { queue, head, reader, tail, origin, env, options }, Service { thread }))
     }
 
     /// Writes a commit; returns when it is durable. Waits while the queue is full.
@@ -103,7 +105,9 @@ impl Journal {
 
     /// Events from a place on, first those recorded, then each new one as it becomes durable.
     pub fn subscribe(&self, from: Seq, filter: Filter) -> Subscription {
-        Subscription::new(self.reader.clone(), self.head.clone(), from, filter, self.options.subscription_batch)
+        let follower = Follower::new(self.tail.clone());
+        let batch = self.options.subscription_batch;
+        Subscription::new(self.reader.clone(), self.head.clone(), from, filter, (follower, batch))
     }
 
     /// The next free place: everything before it is durable.

@@ -22,6 +22,7 @@ mod options;
 mod reader;
 mod seal;
 mod subscription;
+mod tail;
 pub mod tlog;
 mod upcast;
 pub mod verify;

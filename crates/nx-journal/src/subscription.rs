@@ -3,7 +3,7 @@
 use nx_types::Seq;
 use tokio::sync::watch;
 
-use crate::{Error, Event, Filter, Reader};
+use crate::{Error, Event, Filter, Reader, tail::Follower};
 
 /// Events looked at in one go, so that a filter which wants few of them still lets the caller breathe.
 const SCAN_BUDGET: u64 = 4096;
@@ -14,14 +14,21 @@ const SCAN_BUDGET: u64 = 4096;
 pub struct Subscription {
     reader: Reader,
     head: watch::Receiver<Seq>,
+    follower: Follower,
     next: Seq,
     filter: Filter,
     batch: usize,
 }
 
 impl Subscription {
-    pub(crate) fn new(reader: Reader, head: watch::Receiver<Seq>, from: Seq, filter: Filter, batch: usize) -> Self {
-        Self { reader, head, next: from, filter, batch: batch.max(1) }
+    pub(crate) fn new(
+        reader: Reader,
+        head: watch::Receiver<Seq>,
+        from: Seq,
+        filter: Filter,
+        (follower, batch): (Follower, usize),
+    ) -> Self {
+        Self { reader, head, follower, next: from, filter, batch: batch.max(1) }
     }
 
     /// The next events, at least one; waits for them. [`Error::Closed`] after the log has closed and everything was
@@ -31,6 +38,13 @@ impl Subscription {
             let head = *self.head.borrow_and_update();
             if self.next >= head {
                 self.head.changed().await.map_err(|_err| Error::Closed)?;
+                continue;
+            }
+            if let Some((events, next)) = self.follower.tail().read(self.next.0, head.0, self.batch, &self.filter) {
+                self.next = Seq(next);
+                if !events.is_empty() {
+                    return Ok(events);
+                }
                 continue;
             }
             let (reader, filter) = (self.reader.clone(), self.filter.clone());

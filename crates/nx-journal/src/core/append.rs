@@ -8,7 +8,7 @@ use nx_types::{
 
 use super::{Core, meta, name};
 use crate::{
-    Cause, Commit, Delete, Error, IndexEntry, NewEvent, Precondition, Put, Receipt,
+    Cause, Commit, Data, Delete, Error, Event, IndexEntry, NewEvent, Precondition, Put, Receipt,
     backend::{Backend, EventInsert, StateRecord},
     reader::open_record,
     seal::{self, Key, NAMESPACE_SUBJECT},
@@ -22,6 +22,8 @@ pub(super) struct Scratch {
     sealed: Vec<u8>,
     name: String,
     pub(super) tiles: Vec<Tile>,
+    /// Events of the open group, for those who follow.
+    pub(super) fresh: Vec<Event>,
 }
 
 /// What the writer remembers of a state row.
@@ -264,6 +266,9 @@ impl<B: Backend> Core<B> {
         })?;
         self.tip.edge.push(leaf, &mut scratch.tiles);
         self.tip.head += 1;
+        if self.tail.is_followed() {
+            scratch.fresh.push(Event { header, data: Data::Open(part.data.to_vec()) });
+        }
         named(&mut scratch.name, &[part.namespace.as_str(), part.subject.as_str()]);
         self.subjects.set(&scratch.name, version);
         Ok(seq)

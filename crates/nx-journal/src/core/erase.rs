@@ -80,6 +80,7 @@ impl<B: Backend> Core<B> {
             Ok((report, files))
         })?;
         self.states.clear();
+        self.tail.clear();
         for row in rows {
             self.keys.forget(row.id);
         }

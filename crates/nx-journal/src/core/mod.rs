@@ -22,6 +22,7 @@ use crate::{
     cache::Cache,
     reader::decode_header,
     seal::{self, Key, Keyring},
+    tail::Tail,
     tlog::{Edge, leaf_hash, sha256},
     upcast,
 };
@@ -75,6 +76,7 @@ pub struct Core<B> {
     data_keys: Cache<String, (KeyId, Arc<Key>)>,
     scratch: append::Scratch,
     syncs: Syncs,
+    tail: Arc<Tail>,
 }
 
 /// How long the disk took lately.
@@ -162,6 +164,7 @@ impl<B: Backend> Core<B> {
             data_keys: Cache::new(options.cache_entries),
             scratch: append::Scratch::default(),
             syncs: Syncs::default(),
+            tail: Arc::default(),
         };
         match found {
             None => core.create(&lookup)?,
@@ -252,6 +255,11 @@ impl<B: Backend> Core<B> {
         self.reader.clone()
     }
 
+    /// The newest events, for those who follow.
+    pub(crate) fn tail(&self) -> Arc<Tail> {
+        self.tail.clone()
+    }
+
     /// The storage engine.
     pub fn backend(&self) -> &B {
         &self.backend
@@ -290,6 +298,7 @@ impl<B: Backend> Core<B> {
         self.backend.commit()?;
         self.syncs.note(self.env.now().since(start).as_micros());
         self.noted = self.tip.edge.size();
+        self.tail.publish(&mut self.scratch.fresh);
         Ok(())
     }
 
@@ -297,6 +306,7 @@ impl<B: Backend> Core<B> {
     fn forget(&mut self, tip: Tip) {
         self.tip = tip;
         self.scratch.tiles.clear();
+        self.scratch.fresh.clear();
         self.subjects.clear();
         self.states.clear();
         self.labels.clear();

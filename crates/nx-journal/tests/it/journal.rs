@@ -148,6 +148,44 @@ async fn subscriptions_catch_up_and_follow_without_a_gap() {
     assert!(matches!(all.next().await, Err(Error::Closed)));
 }
 
+/// Two followers, one of which stops now and then, see exactly what is on disk, whatever the timing; the slow one falls
+/// behind the events that are kept in memory.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_follower_falls_back_to_the_disk() {
+    let place = OnDisk::fresh();
+    let (journal, service) = open(&place, |_| {});
+    let mut slow = journal.subscribe(Seq(0), Filter::default());
+    let mut fast = journal.subscribe(journal.head(), Filter { types: vec!["b".to_owned()], ..Filter::default() });
+    let first = slow.next().await.unwrap();
+    assert_eq!(first.len(), 1);
+    let data = "x".repeat(4000);
+    for _ in 0..30 {
+        let commits =
+            (0..100).map(|_| journal.commit(Commit::of([event("run/1", "a", &data), event("run/1", "b", "")])));
+        for commit in commits {
+            commit.await.unwrap();
+        }
+        let mut seen = 0;
+        while seen < 100 {
+            seen += fast.next().await.unwrap().len();
+        }
+        assert_eq!(seen, 100);
+    }
+    let on_disk = journal.reader().events(Seq(1), 10_000, &Filter::default()).unwrap();
+    let mut followed = Vec::new();
+    while followed.len() < on_disk.len() {
+        followed.extend(slow.next().await.unwrap());
+    }
+    assert_eq!(followed, on_disk);
+    // What was erased is handed out by nobody.
+    let mut late = journal.subscribe(Seq(1), Filter::default());
+    journal.erase(Namespace::default(), "run/1".to_owned(), "asked".to_owned(), "me".to_owned()).await.unwrap();
+    let events = late.next().await.unwrap();
+    assert!(events.iter().all(|event| event.data == Data::Erased));
+    journal.close().await;
+    service.run().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn blobs_and_erasure_by_the_handle() {
     let place = OnDisk::fresh();

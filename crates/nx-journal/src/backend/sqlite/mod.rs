@@ -66,7 +66,7 @@ impl SqliteBackend {
             sync_dir(&dir)?;
         }
         let names = Names::read(&sql, options.cache_entries)?;
-        let pool = Arc::new(Pool::new(path.clone(), options.clone()));
+        let pool = Arc::new(Pool::new(path, options.clone()));
         let blobs = Arc::new(FileBlobs::open(&dir)?);
         let frames = (options.checkpoint_bytes / schema::PAGE_BYTES as u64).max(1);
         Ok(Self { sql, names, log_frames, checkpoint_frames: frames, checkpoint_at: frames, pool, blobs, _lock: lock })
