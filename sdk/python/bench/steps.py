@@ -1,4 +1,5 @@
-"""CPU of a worker process per step, against the reference server of the tests in another process.
+"""CPU of a worker process per step: against the server at NEURAXIS_URL, else against the reference server of the tests in
+another process.
 
     python bench/steps.py [STEPS] [RUNS...]      # one JSON object a line
 """
@@ -9,6 +10,7 @@ import asyncio
 import json
 import logging
 import multiprocessing
+import os
 import sys
 import time
 from pathlib import Path
@@ -91,10 +93,13 @@ def main() -> None:
     steps = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
     levels = [int(text) for text in sys.argv[2:]] or [1, 8, 64]
     logging.disable(logging.INFO)
-    ours, theirs = multiprocessing.Pipe()
-    server = multiprocessing.get_context("spawn").Process(target=serve_reference, args=(theirs,), daemon=True)
-    server.start()
-    url = ours.recv()
+    url = os.environ.get("NEURAXIS_URL", "")
+    server = None
+    if not url:
+        ours, theirs = multiprocessing.Pipe()
+        server = multiprocessing.get_context("spawn").Process(target=serve_reference, args=(theirs,), daemon=True)
+        server.start()
+        url = ours.recv()
 
     async def work() -> None:
         serving = asyncio.ensure_future(nx.serve_async(url, signals=False))
@@ -110,7 +115,8 @@ def main() -> None:
     try:
         asyncio.run(work())
     finally:
-        server.terminate()
+        if server is not None:
+            server.terminate()
 
 
 if __name__ == "__main__":

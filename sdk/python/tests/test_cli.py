@@ -144,7 +144,7 @@ class CommandLine(Harness):
         process.terminate()
         _, err = await asyncio.wait_for(process.communicate(), PATIENCE_S)
         self.assertEqual(process.returncode, 0)
-        self.assertIn("is left behind", err.decode())
+        self.assertIn("1 executions did not end within 0.1 s and are left behind", err.decode())
 
     async def test_what_a_file_offers(self) -> None:
         process = await self.command("worker", "agent.py", "--check")

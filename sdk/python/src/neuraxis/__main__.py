@@ -5,10 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import os
 import sys
-import threading
-import time
 from typing import List, Optional
 
 from ._load import load
@@ -44,7 +41,6 @@ def main(arguments: Optional[List[str]] = None) -> int:
             options.url, options.token, namespace=options.namespace, runs=options.runs, threads=options.threads,
             grace=options.grace,
         )
-        _leave_threads_behind()
         return 0
     except TurnedAway as error:
         print(f"error: {error}", file=sys.stderr)
@@ -54,18 +50,6 @@ def main(arguments: Optional[List[str]] = None) -> int:
         return 2
     except (KeyboardInterrupt, asyncio.CancelledError):
         return 130
-
-
-def _leave_threads_behind() -> None:
-    """Ends the process although steps that outlasted the grace still run: the interpreter would wait for them."""
-    deadline = time.monotonic() + 1.0
-    for thread in threading.enumerate():
-        if thread.name.startswith("neuraxis-"):
-            thread.join(max(0.0, deadline - time.monotonic()))
-            if thread.is_alive():
-                logging.getLogger("neuraxis").warning("%s still executes and is left behind", thread.name)
-                logging.shutdown()
-                os._exit(0)
 
 
 def _print_offers() -> None:

@@ -185,7 +185,8 @@ class Grants:
                     log.warning("step `%s` ended after the worker had shut down; its outcome is lost", name)
 
             # A copy: the agent's thread may be inside the context already.
-            worker.pool.submit(context.copy().run, run)
+            inside = context.copy()
+            worker.pool.submit(lambda: inside.run(run))
         if timeout_ms is not None and (function.is_async or grant.effect != "once"):
             # A thread can't be stopped. Of an attempt of `once` that goes on in one, the outcome is still awaited:
             # the server's own clock puts it in doubt meanwhile.
@@ -284,7 +285,7 @@ class Grants:
             return await function.invoke(named, key)
         context = contextvars.copy_context()
         context.run(execution_here.set, execution)
-        return await self._worker.loop.run_in_executor(self._worker.pool, context.run, function.invoke, named, key)
+        return await self._worker.loop.run_in_executor(self._worker.transfers, context.run, function.invoke, named, key)
 
     # ---- tools and undo ----
 

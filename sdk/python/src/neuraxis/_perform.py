@@ -192,12 +192,19 @@ async def _execute_ahead(operation: Operation, number: int, flow: Flow) -> Outco
     if not function.is_async:
         context = contextvars.copy_context()
         context.run(execution_here.set, execution)
-        work: Any = asyncio.wrap_future(
-            flow.run.worker.pool.submit(context.run, _outcome_of, function, operation.args, operation.name)
-        )
+        work: "asyncio.Future[Outcome]" = flow.run.worker.loop.create_future()
+        tell = flow.run.worker.loop.call_soon_threadsafe
+
+        def execute() -> None:
+            outcome = context.run(_outcome_of, function, operation.args, operation.name)
+            try:
+                tell(_set, work, outcome)
+            except RuntimeError:
+                pass  # shut down
+
+        flow.run.worker.pool.submit(execute)
         if operation.timeout_ms is None:
-            result: Outcome = await work
-            return result
+            return await work
         return await _within(work, operation.timeout_ms)
     token = execution_here.set(execution)
     try:
@@ -207,6 +214,11 @@ async def _execute_ahead(operation: Operation, number: int, flow: Flow) -> Outco
         return await outcome_of_async(function, operation.args, operation.name)
     finally:
         execution_here.reset(token)
+
+
+def _set(work: "asyncio.Future[Outcome]", outcome: Outcome) -> None:
+    if not work.done():
+        work.set_result(outcome)
 
 
 async def _within(work: "asyncio.Future[Outcome]", timeout_ms: int) -> Outcome:
@@ -238,7 +250,9 @@ def _execute_ahead_blocking(operation: Operation, number: int, flow: Flow) -> Ou
             return _outcome_of(function, operation.args, operation.name)
         else:
             context = contextvars.copy_context()
-            work = worker.pool.submit(context.run, _outcome_of, function, operation.args, operation.name)
+            work = concurrent.futures.Future()
+            ended = work.set_result
+            worker.pool.submit(lambda: ended(context.run(_outcome_of, function, operation.args, operation.name)))
         try:
             return work.result(timeout)
         except concurrent.futures.TimeoutError:

@@ -20,6 +20,7 @@ from ._flow import Flow, Run, flow_here
 from ._grants import Grants
 from ._json import encode
 from ._perform import failure
+from ._pool import Pool
 from ._registry import Registry
 from ._session import Session, handshake
 from ._version import __version__
@@ -47,7 +48,7 @@ class Worker:
         self.capacity = runs
         self.grace = grace
         self.id = f"w_{secrets.token_hex(8)}"
-        self.pool = concurrent.futures.ThreadPoolExecutor(threads, "neuraxis-step")
+        self.pool = Pool(threads, "neuraxis-step")
         self.transfers = concurrent.futures.ThreadPoolExecutor(4, "neuraxis-blob")
         self.grants = Grants(self)
         self.blobs = Blobs(self, base, token)
@@ -84,7 +85,7 @@ class Worker:
         finally:
             for task in list(self._tasks):
                 task.cancel()
-            self.pool.shutdown(wait=False)
+            self.pool.close()
             self.transfers.shutdown(wait=False)
 
     async def _serve_once(self) -> bool:
@@ -186,6 +187,8 @@ class Worker:
                 await asyncio.wait_for(self._changed.wait(), left)
             except asyncio.TimeoutError:
                 pass
+        if self.grants.busy():
+            log.warning("%d executions did not end within %g s and are left behind", self.grants.busy(), self.grace)
         for run in list(self.runs.values()):
             session.give_back(run)
 
