@@ -7,6 +7,7 @@ mod auth;
 mod console;
 mod error;
 mod extract;
+mod input;
 mod routes;
 mod serve;
 mod site;

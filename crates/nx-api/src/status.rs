@@ -22,18 +22,17 @@ pub(crate) fn of_journal(error: &nx_journal::Error) -> StatusCode {
 pub(crate) fn of_runs(error: &nx_runs::Error) -> StatusCode {
     use nx_runs::Error as E;
     match error {
-        E::RunUnknown { .. } | E::ApprovalUnknown { .. } | E::AgentUnknown { .. } => StatusCode::NOT_FOUND,
+        E::RunUnknown { .. } | E::ApprovalUnknown { .. } => StatusCode::NOT_FOUND,
         E::WrongStatus { .. }
         | E::ApprovalOver { .. }
         | E::ApprovalChanged { .. }
-        | E::KeyTaken { .. }
         | E::Fenced { .. }
         | E::Ambiguous { .. } => StatusCode::CONFLICT,
         E::NotYours { .. } => StatusCode::FORBIDDEN,
         E::Erased { .. } => StatusCode::GONE,
         E::FrameTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         E::Limit { .. } => StatusCode::TOO_MANY_REQUESTS,
-        E::Busy { .. } | E::Closed => StatusCode::SERVICE_UNAVAILABLE,
+        E::Closed => StatusCode::SERVICE_UNAVAILABLE,
         E::Journal(problem) if problem.retryable => StatusCode::SERVICE_UNAVAILABLE,
         E::Journal(_) | E::Record { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::BAD_REQUEST,

@@ -15,7 +15,10 @@ use super::journal::namespace;
 use crate::{
     Error, Principal, ProblemBody, Shared, VIEWER,
     extract::{Json, Path, Query},
+    input,
 };
+
+const STATUSES: [&str; 7] = ["any", "waiting", "approved", "denied", "ruled", "expired", "withdrawn"];
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(get)).routes(routes!(decide))
@@ -30,15 +33,22 @@ struct ListQuery {
     #[param(pattern = "^(any|waiting|approved|denied|ruled|expired|withdrawn)$")]
     status: Option<String>,
     /// Only those that this role or person may decide.
+    #[serde(default, deserialize_with = "input::optional_name")]
+    #[param(min_length = 1, max_length = 256)]
     who: Option<String>,
     /// Only those of this run.
+    #[param(pattern = "^r_[0-9a-hjkmnp-tv-z]{16}$")]
     run: Option<String>,
     /// Most approvals; 50 when left out.
+    #[serde(default, deserialize_with = "input::limit")]
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
     /// Continue here, as the previous page's `next` says.
+    #[serde(default, deserialize_with = "input::optional_name")]
+    #[param(min_length = 1, max_length = 256)]
     cursor: Option<String>,
     /// The namespace; `default` when left out.
+    #[param(pattern = "^[a-z][a-z0-9-]{0,62}$")]
     namespace: Option<String>,
 }
 
@@ -56,6 +66,9 @@ async fn list(
     principal.need(VIEWER)?;
     let wrong = |error: nx_types::IdError| Error::Request(error.to_string());
     let run = query.run.map(|run| run.parse::<RunId>()).transpose().map_err(wrong)?;
+    if let Some(status) = query.status.as_deref().filter(|status| !STATUSES.contains(status)) {
+        return Err(Error::Request(format!("`{status}` is no status; there are {}", STATUSES.join(" "))));
+    }
     let filter = ApprovalFilter { status: query.status, who: query.who, run };
     let page = Page { cursor: query.cursor, limit: query.limit.map(|limit| limit.clamp(1, 1000)) };
     let found = shared.runs.approvals(namespace(query.namespace.as_deref())?, filter, page).await?;
@@ -67,6 +80,7 @@ async fn list(
 #[into_params(parameter_in = Query)]
 struct GetQuery {
     /// The namespace; `default` when left out.
+    #[param(pattern = "^[a-z][a-z0-9-]{0,62}$")]
     namespace: Option<String>,
 }
 
@@ -102,16 +116,19 @@ struct DecideBody {
     #[schema(pattern = "^[0-9a-f]{64}$")]
     hash: String,
     /// Why, for the record.
-    #[schema(max_length = 4096)]
+    #[serde(default, deserialize_with = "input::reason")]
+    #[schema(max_length = 1024)]
     reason: Option<String>,
     /// Other arguments, if the approval allows it.
     args: Option<Value>,
     /// The value, for `complete`.
     value: Option<Value>,
     /// The step, for `reuse`.
-    #[schema(maximum = 9007199254740992u64)]
+    #[serde(default, deserialize_with = "input::place")]
+    #[schema(minimum = 0, maximum = 9007199254740992u64)]
     step: Option<u64>,
     /// The namespace; `default` when left out.
+    #[schema(pattern = "^[a-z][a-z0-9-]{0,62}$")]
     namespace: Option<String>,
 }
 

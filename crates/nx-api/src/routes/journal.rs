@@ -17,7 +17,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     ADMIN, Error, OPERATOR, Principal, ProblemBody, Shared, VIEWER,
     extract::{Json, Path, Query},
-    stream,
+    input, stream,
 };
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
@@ -108,16 +108,21 @@ fn json_or_text(bytes: &[u8]) -> Value {
 #[into_params(parameter_in = Query)]
 pub(crate) struct EventsQuery {
     /// The first place.
-    #[param(maximum = 9007199254740992u64)]
+    #[serde(default, deserialize_with = "input::place")]
+    #[param(minimum = 0, maximum = 9007199254740992u64)]
     from: Option<u64>,
     /// Only types that start so; several, separated by commas.
     #[serde(rename = "type")]
     kind: Option<String>,
     /// Only this subject.
+    #[serde(default, deserialize_with = "input::optional_name")]
+    #[param(min_length = 1, max_length = 256)]
     subject: Option<String>,
     /// Only this namespace.
+    #[param(pattern = "^[a-z][a-z0-9-]{0,62}$")]
     namespace: Option<String>,
     /// Most events; 100 when left out.
+    #[serde(default, deserialize_with = "input::limit")]
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
 }
@@ -211,8 +216,10 @@ const SCAN_BUDGET: u64 = 100_000;
 #[serde(deny_unknown_fields)]
 struct EraseBody {
     /// The namespace; `default` when left out.
+    #[schema(pattern = "^[a-z][a-z0-9-]{0,62}$")]
     namespace: Option<String>,
     /// The data subject: a run's is `run/r_…`.
+    #[serde(deserialize_with = "input::name")]
     #[schema(min_length = 1, max_length = 256)]
     data_subject: String,
     /// Why, for the record.
@@ -296,9 +303,11 @@ async fn backup(
 #[into_params(parameter_in = Query)]
 struct ExportQuery {
     /// The first place.
-    #[param(maximum = 9007199254740992u64)]
+    #[serde(default, deserialize_with = "input::place")]
+    #[param(minimum = 0, maximum = 9007199254740992u64)]
     from: Option<u64>,
     /// Most events; 1000 when left out.
+    #[serde(default, deserialize_with = "input::limit")]
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
 }

@@ -17,8 +17,11 @@ use super::journal::{EventBody, namespace};
 use crate::{
     ADMIN, Error, Principal, ProblemBody, Shared, VIEWER,
     extract::{Json, Path, Query},
+    input,
 };
 
+/// Most manifests of one request.
+const MAX_MANIFESTS: usize = 256;
 /// Most events that a description shows.
 const DESCRIBED_EVENTS: usize = 10;
 
@@ -90,6 +93,7 @@ struct ApplyBody {
     #[serde(default)]
     dry_run: bool,
     /// The namespace of manifests that name none; `default` when left out.
+    #[schema(pattern = "^[a-z][a-z0-9-]{0,62}$")]
     namespace: Option<String>,
 }
 
@@ -145,8 +149,8 @@ async fn apply(
     Json(body): Json<ApplyBody>,
 ) -> Result<Json<AppliedAllBody>, Error> {
     principal.need(ADMIN)?;
-    if body.manifests.is_empty() {
-        return Err(Error::Request("`manifests` is empty".to_owned()));
+    if body.manifests.is_empty() || body.manifests.len() > MAX_MANIFESTS {
+        return Err(Error::Request(format!("1 to {MAX_MANIFESTS} manifests are taken, not {}", body.manifests.len())));
     }
     let options = ApplyOptions { dry_run: body.dry_run, by: principal.name };
     let applied = shared.control.apply(&namespace(body.namespace.as_deref())?, &body.manifests, &options).await?;
@@ -159,10 +163,14 @@ async fn apply(
 #[into_params(parameter_in = Query)]
 struct ListQuery {
     /// The namespace; `default` when left out.
+    #[param(pattern = "^[a-z][a-z0-9-]{0,62}$")]
     namespace: Option<String>,
     /// Continue here, as the previous page's `next` says.
+    #[serde(default, deserialize_with = "input::optional_name")]
+    #[param(min_length = 1, max_length = 256)]
     cursor: Option<String>,
     /// Most resources; 100 when left out.
+    #[serde(default, deserialize_with = "input::limit")]
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
 }
@@ -194,6 +202,7 @@ async fn list(
 #[into_params(parameter_in = Query)]
 struct GetQuery {
     /// The namespace; `default` when left out.
+    #[param(pattern = "^[a-z][a-z0-9-]{0,62}$")]
     namespace: Option<String>,
     /// With the latest events about it.
     events: Option<bool>,
@@ -237,6 +246,7 @@ async fn get(
 #[into_params(parameter_in = Query)]
 struct DeleteQuery {
     /// The namespace; `default` when left out.
+    #[param(pattern = "^[a-z][a-z0-9-]{0,62}$")]
     namespace: Option<String>,
 }
 

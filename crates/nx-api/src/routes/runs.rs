@@ -20,6 +20,7 @@ use super::journal::namespace;
 use crate::{
     Error, OPERATOR, Principal, ProblemBody, Shared, VIEWER,
     extract::{Json, Path, Query},
+    input,
 };
 
 /// Longest time that a request may wait for news of a run.
@@ -42,18 +43,21 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 #[serde(deny_unknown_fields)]
 struct StartBody {
     /// The agent.
-    #[schema(min_length = 1, max_length = 128)]
+    #[serde(deserialize_with = "input::name")]
+    #[schema(min_length = 1, max_length = 256)]
     agent: String,
     /// Its input, any JSON.
     #[serde(default)]
     input: Value,
     /// The same agent and key is the same run.
+    #[serde(default, deserialize_with = "input::optional_name")]
     #[schema(min_length = 1, max_length = 256)]
     key: Option<String>,
     /// Longest time that the run may take, for example `10m`.
     #[schema(value_type = Option<String>, pattern = "^([0-9]{1,6}(d|h|m|s|ms|us))+$")]
     deadline: Option<Duration>,
     /// The namespace; `default` when left out.
+    #[schema(pattern = "^[a-z][a-z0-9-]{0,62}$")]
     namespace: Option<String>,
 }
 
@@ -115,20 +119,30 @@ struct ListQuery {
     #[param(pattern = "^(queued|running|waiting|compensating|completed|failed|cancelled)$")]
     status: Option<String>,
     /// Only this agent.
+    #[serde(default, deserialize_with = "input::optional_name")]
+    #[param(min_length = 1, max_length = 256)]
     agent: Option<String>,
     /// Only those that need a person, for this reason or `any`.
     #[param(pattern = "^(any|failed|in_doubt|ask|approval)$")]
     inbox: Option<String>,
     /// Only the run with this key.
+    #[serde(default, deserialize_with = "input::optional_name")]
+    #[param(min_length = 1, max_length = 256)]
     key: Option<String>,
     /// Only those that ended with an error of this name.
+    #[serde(default, deserialize_with = "input::optional_name")]
+    #[param(min_length = 1, max_length = 256)]
     error: Option<String>,
     /// Most runs; 50 when left out.
+    #[serde(default, deserialize_with = "input::limit")]
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
     /// Continue here, as the previous page's `next` says.
+    #[serde(default, deserialize_with = "input::optional_name")]
+    #[param(min_length = 1, max_length = 256)]
     cursor: Option<String>,
     /// The namespace; `default` when left out.
+    #[param(pattern = "^[a-z][a-z0-9-]{0,62}$")]
     namespace: Option<String>,
 }
 
@@ -149,9 +163,10 @@ async fn list(
 ) -> Result<Response, Error> {
     principal.need(VIEWER)?;
     let filter = RunFilter {
+        needs_person: query.inbox.is_some(),
         status: query.status.map(|status| word::<RunStatus>("status", status)).transpose()?,
         agent: query.agent,
-        inbox: query.inbox.map(|inbox| word("inbox", inbox)).transpose()?,
+        inbox: query.inbox.filter(|inbox| inbox != "any").map(|inbox| word("inbox", inbox)).transpose()?,
         key: query.key,
         error: query.error,
     };
@@ -166,18 +181,22 @@ async fn list(
 #[into_params(parameter_in = Query)]
 struct ShowQuery {
     /// The namespace; `default` when left out.
+    #[param(pattern = "^[a-z][a-z0-9-]{0,62}$")]
     namespace: Option<String>,
     /// Steps with a greater ordinal only.
-    #[param(maximum = 9007199254740992u64)]
+    #[serde(default, deserialize_with = "input::place")]
+    #[param(minimum = 0, maximum = 9007199254740992u64)]
     after: Option<u64>,
     /// Most steps; 1000 when left out.
+    #[serde(default, deserialize_with = "input::limit")]
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
     /// Wait up to this long, for example `20s`, until the run has more than `since` events or, without `since`, is over.
     #[param(value_type = Option<String>, pattern = "^([0-9]{1,6}(d|h|m|s|ms|us))+$")]
     wait: Option<Duration>,
     /// How many of the run's events the caller knows.
-    #[param(maximum = 9007199254740992u64)]
+    #[serde(default, deserialize_with = "input::place")]
+    #[param(minimum = 0, maximum = 9007199254740992u64)]
     since: Option<u64>,
 }
 
@@ -226,9 +245,11 @@ async fn get(
 #[into_params(parameter_in = Query)]
 struct FollowQuery {
     /// The namespace; `default` when left out.
+    #[param(pattern = "^[a-z][a-z0-9-]{0,62}$")]
     namespace: Option<String>,
     /// Only events with a greater place in the run.
-    #[param(maximum = 9007199254740992u64)]
+    #[serde(default, deserialize_with = "input::place")]
+    #[param(minimum = 0, maximum = 9007199254740992u64)]
     after: Option<u64>,
 }
 
@@ -287,9 +308,11 @@ async fn target(shared: &Shared, name: Option<&str>, run: String) -> Result<(Nam
 #[serde(deny_unknown_fields)]
 struct CancelBody {
     /// Why, for the record.
+    #[serde(default, deserialize_with = "input::reason")]
     #[schema(max_length = 1024)]
     reason: Option<String>,
     /// The namespace; `default` when left out.
+    #[schema(pattern = "^[a-z][a-z0-9-]{0,62}$")]
     namespace: Option<String>,
 }
 
@@ -334,15 +357,18 @@ async fn cancel(
 #[serde(deny_unknown_fields)]
 struct SignalBody {
     /// The name that a step waits for, now or later.
-    #[schema(min_length = 1, max_length = 128)]
+    #[serde(deserialize_with = "input::name")]
+    #[schema(min_length = 1, max_length = 256)]
     name: String,
     /// The value that the step gets.
     #[serde(default)]
     payload: Value,
     /// The same id is the same signal.
-    #[schema(max_length = 256)]
+    #[serde(default, deserialize_with = "input::optional_name")]
+    #[schema(min_length = 1, max_length = 256)]
     id: Option<String>,
     /// The namespace; `default` when left out.
+    #[schema(pattern = "^[a-z][a-z0-9-]{0,62}$")]
     namespace: Option<String>,
 }
 
@@ -375,7 +401,8 @@ async fn signal(
 #[serde(deny_unknown_fields)]
 struct ForkBody {
     /// The first step that is not reused; all recorded steps are reused when left out.
-    #[schema(maximum = 9007199254740992u64)]
+    #[serde(default, deserialize_with = "input::place")]
+    #[schema(minimum = 1, maximum = 9007199254740992u64)]
     at_step: Option<u64>,
     /// Another input.
     input: Option<Value>,
@@ -385,6 +412,7 @@ struct ForkBody {
     #[serde(default)]
     live: bool,
     /// The namespace; `default` when left out.
+    #[schema(pattern = "^[a-z][a-z0-9-]{0,62}$")]
     namespace: Option<String>,
 }
 
@@ -407,6 +435,9 @@ async fn fork(
 ) -> Result<Json<StartedBody>, Error> {
     principal.need(OPERATOR)?;
     let (namespace, run) = target(&shared, body.namespace.as_deref(), run).await?;
+    if body.at_step == Some(0) {
+        return Err(Error::Request("steps count from 1".to_owned()));
+    }
     let fork = ForkRequest {
         run,
         at_step: body.at_step,
@@ -423,6 +454,7 @@ async fn fork(
 #[serde(deny_unknown_fields)]
 struct RetryBody {
     /// The namespace; `default` when left out.
+    #[schema(pattern = "^[a-z][a-z0-9-]{0,62}$")]
     namespace: Option<String>,
 }
 
@@ -454,13 +486,19 @@ async fn retry(
 #[serde(deny_unknown_fields)]
 struct RetryAllBody {
     /// Only this agent's.
+    #[serde(default, deserialize_with = "input::optional_name")]
+    #[schema(min_length = 1, max_length = 256)]
     agent: Option<String>,
     /// Only those that ended with an error of this name.
+    #[serde(default, deserialize_with = "input::optional_name")]
+    #[schema(min_length = 1, max_length = 256)]
     error: Option<String>,
     /// Most runs; 1000 when left out.
+    #[serde(default, deserialize_with = "input::limit")]
     #[schema(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
     /// The namespace; `default` when left out.
+    #[schema(pattern = "^[a-z][a-z0-9-]{0,62}$")]
     namespace: Option<String>,
 }
 

@@ -41,9 +41,15 @@ struct NewToken {
     #[schema(min_length = 1, max_length = 63, pattern = "^[a-zA-Z0-9][a-zA-Z0-9._@-]{0,62}$")]
     name: String,
     /// `admin`, `operator`, `viewer`, `worker`, and names of roles that approvals ask.
-    #[schema(min_items = 1, max_items = 16)]
+    #[schema(value_type = Vec<TokenName>, min_items = 1, max_items = 16)]
     roles: BTreeSet<String>,
 }
+
+/// A name of a principal or a role.
+#[derive(Debug, ToSchema)]
+#[schema(value_type = String, min_length = 1, max_length = 63, pattern = "^[a-zA-Z0-9][a-zA-Z0-9._@-]{0,62}$")]
+#[expect(dead_code, reason = "stands for the form of a text in the description")]
+struct TokenName(String);
 
 /// A token's secret; it is shown once.
 #[derive(Debug, Serialize, ToSchema)]

@@ -9,7 +9,7 @@ use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::journal::namespace;
-use crate::{Error, Principal, ProblemBody, Shared, VIEWER, extract::Query};
+use crate::{Error, Principal, ProblemBody, Shared, VIEWER, extract::Query, input};
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new().routes(routes!(why))
@@ -20,9 +20,11 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 #[into_params(parameter_in = Query)]
 struct WhyQuery {
     /// A run (`r_…`), an approval (`a_…`), a step (`refund/A17`), or a place in the log.
+    #[serde(deserialize_with = "input::name")]
     #[param(min_length = 1, max_length = 256)]
     of: String,
     /// The namespace; `default` when left out.
+    #[param(pattern = "^[a-z][a-z0-9-]{0,62}$")]
     namespace: Option<String>,
 }
 
