@@ -160,11 +160,8 @@ async fn a_slow_follower_falls_back_to_the_disk() {
     assert_eq!(first.len(), 1);
     let data = "x".repeat(4000);
     for _ in 0..30 {
-        let commits =
-            (0..100).map(|_| journal.commit(Commit::of([event("run/1", "a", &data), event("run/1", "b", "")])));
-        for commit in commits {
-            commit.await.unwrap();
-        }
+        let events = (0..100).flat_map(|_| [event("run/1", "a", &data), event("run/1", "b", "")]);
+        journal.commit(Commit::of(events)).await.unwrap();
         let mut seen = 0;
         while seen < 100 {
             seen += fast.next().await.unwrap().len();
