@@ -253,7 +253,8 @@ mod tests {
             }
         }
         after.extend(old[done..].iter().map(|line| (*line).to_owned()));
-        after.iter().map(|line| format!("{line}\n")).collect()
+        after.push(String::new());
+        after.join("\n")
     }
 
     proptest! {

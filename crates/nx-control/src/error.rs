@@ -1,5 +1,7 @@
 //! The one error of this crate.
 
+use std::fmt;
+
 use nx_types::{Code, ErrorCode, FieldError};
 
 /// What can go wrong with resources, reflexes and sources.
@@ -131,7 +133,7 @@ fn list(errors: &[FieldError]) -> String {
 }
 
 impl Error {
-    pub(crate) fn damaged(what: impl Into<String>, detail: impl ToString) -> Self {
+    pub(crate) fn damaged(what: impl Into<String>, detail: impl fmt::Display) -> Self {
         Self::Damaged { what: what.into(), detail: detail.to_string() }
     }
 

@@ -9,6 +9,7 @@ mod control;
 mod diff;
 mod error;
 pub mod expression;
+mod hash;
 pub mod kinds;
 pub mod manifest;
 mod reflex;

@@ -182,7 +182,7 @@ mod tests {
         let mut laughs = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
         for level in 1..12 {
             let below = format!("*a{}, ", level - 1).repeat(9);
-            laughs.push_str(&format!("a{level}: &a{level} [{below}]\n"));
+            laughs.extend(["a", &level.to_string(), ": &a", &level.to_string(), " [", &below, "]\n"]);
         }
         assert!(read(&laughs).is_err());
         let deep = format!("a: {}{}", "[".repeat(60), "]".repeat(60));

@@ -236,11 +236,9 @@ fn read_annotations(given: &Value, errors: &mut Vec<FieldError>) -> BTreeMap<Str
 /// `file:PATH` is resolved where the file is: by the command line. Taken as it stands it would be a silent mistake.
 fn file_references(value: &Value, pointer: &str, errors: &mut Vec<FieldError>) {
     match value {
-        Value::String(text) => {
-            if file_reference(text).is_some_and(|path| !path.contains(' ')) {
-                let message = "`file:` is resolved by the command line; send the file's content instead";
-                errors.push(FieldError::new(pointer, message));
-            }
+        Value::String(text) if file_reference(text).is_some_and(|path| !path.contains(' ')) => {
+            let message = "`file:` is resolved by the command line; send the file's content instead";
+            errors.push(FieldError::new(pointer, message));
         }
         Value::Array(items) => {
             for (place, item) in items.iter().enumerate() {

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 
 use nx_types::{FieldError, Rng, json::escape};
-use ring::digest;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::hash;
 
 /// What is printed for a sealed value, and what keeps the stored value when it is applied.
 pub const SEALED: &str = "(sealed)";
@@ -56,7 +57,7 @@ impl Sealed {
         if !errors.is_empty() {
             return Err(errors);
         }
-        let salt = if stored.salt.is_empty() { hex(&rng.next_u64().to_le_bytes()) } else { stored.salt.clone() };
+        let salt = if stored.salt.is_empty() { hash::hex(&rng.next_u64().to_le_bytes()) } else { stored.salt.clone() };
         Ok(Self { salt, values })
     }
 
@@ -64,8 +65,7 @@ impl Sealed {
     pub(crate) fn digests(&self) -> BTreeMap<String, String> {
         let digest = |(pointer, value): (&String, &Value)| {
             let text = format!("{}\0{pointer}\0{value}", self.salt);
-            let digest = digest::digest(&digest::SHA256, text.as_bytes());
-            (pointer.clone(), hex(digest.as_ref().get(..8).unwrap_or_default()))
+            (pointer.clone(), hash::sha256(text.as_bytes(), 8))
         };
         self.values.iter().map(digest).collect()
     }
@@ -80,10 +80,6 @@ impl Sealed {
             }
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn take(value: &mut Value, segments: &[&str], pointer: &str, found: &mut BTreeMap<String, Value>) {

@@ -17,8 +17,8 @@ enum Node {
     Plain(Value),
     Whole(Expression),
     Text(Vec<Piece>),
-    List(Vec<Node>),
-    Map(Vec<(String, Node)>),
+    List(Vec<Self>),
+    Map(Vec<(String, Self)>),
 }
 
 #[derive(Debug)]

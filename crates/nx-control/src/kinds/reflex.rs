@@ -136,7 +136,7 @@ impl Spec for ReflexSpec {
         match (&self.run, &self.emit) {
             (None, None) => errors.push(FieldError::new("/spec", "needs `run` or `emit`: what to do when it fires")),
             (Some(_), Some(_)) => {
-                errors.push(FieldError::new("/spec/emit", "stands beside `run`; a reflex does one thing"))
+                errors.push(FieldError::new("/spec/emit", "stands beside `run`; a reflex does one thing"));
             }
             _ => {}
         }

@@ -21,7 +21,7 @@ pub struct SourceSpec {
     /// `source/NAME` when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
-    /// Takes events over HTTP: JSON bodies, CloudEvents and batches of them.
+    /// Takes events over HTTP: JSON bodies, `CloudEvents` and batches of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpSpec>,
     /// Replays a recorded file at its own pace.
@@ -33,7 +33,7 @@ pub struct SourceSpec {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HttpSpec {
-    /// Which CloudEvents types are taken, and as what type they are recorded. Other types are refused, unless the
+    /// Which `CloudEvents` types are taken, and as what type they are recorded. Other types are refused, unless the
     /// source has a `type` of its own, which then stands for all of them.
     #[serde(default)]
     pub types: BTreeMap<String, EventType>,
@@ -119,7 +119,7 @@ impl Spec for SourceSpec {
         match (&self.http, &self.file) {
             (None, None) => errors.push(FieldError::new("/spec", "needs `http` or `file`: where its events come from")),
             (Some(_), Some(_)) => {
-                errors.push(FieldError::new("/spec/file", "stands beside `http`; a source has one of them"))
+                errors.push(FieldError::new("/spec/file", "stands beside `http`; a source has one of them"));
             }
             (Some(http), None) => self.validate_http(http, &mut errors),
             (None, Some(file)) => self.validate_file(file, &mut errors),

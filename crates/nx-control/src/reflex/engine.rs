@@ -1,6 +1,6 @@
 //! What events do to reflexes: no waiting, no writing. Events go in, a commit and conditions come out.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use nx_journal::{Cause, Commit, Event, NewEvent, Reader};
 use nx_types::{Causation, EventType, Label, Namespace, Seq, Subject, kind::parse_spec};
@@ -70,7 +70,7 @@ struct Failure {
 }
 
 impl Failure {
-    fn expression(err: impl ToString) -> Self {
+    fn expression(err: impl fmt::Display) -> Self {
         Self { reason: "ExpressionFailed", message: err.to_string() }
     }
 
@@ -213,7 +213,7 @@ impl Engine {
                     } else {
                         let label = label(reader, event)?;
                         reflex.memory.fire(event.header.occurred, wanted.by.clone());
-                        fire(outcome, reflex, name, event, label, wanted, depth)?;
+                        fire(outcome, (reflex, name), event, label, &wanted, depth)?;
                         None
                     }
                 }
@@ -221,7 +221,7 @@ impl Engine {
             };
             let place = (namespace.clone(), name.clone(), reflex.generation);
             match failure {
-                Some(failure) => fail(outcome, reflex, place, event, failure)?,
+                Some(failure) => fail(outcome, reflex, place, event, &failure)?,
                 None if reflex.ailing == 1 => {
                     reflex.ailing = 0;
                     outcome.conditions.push((place.0, place.1, place.2, Ready::yes("Watching", "")));
@@ -348,11 +348,10 @@ fn label(reader: &Reader, event: &Event) -> Result<Option<Label>, Error> {
 
 fn fire(
     outcome: &mut Outcome,
-    reflex: &Active,
-    name: &str,
+    (reflex, name): (&Active, &str),
     event: &Event,
     label: Option<Label>,
-    wanted: Wanted,
+    wanted: &Wanted,
     depth: u64,
 ) -> Result<(), Error> {
     let Wanted { by, rendered, window } = wanted;
@@ -365,7 +364,7 @@ fn fire(
         "depth": depth,
     });
     if let Some(window) = window {
-        data["window"] = window;
+        data["window"] = window.clone();
     }
     let (kind, subject, content) = match rendered {
         Rendered::Run { agent, key, input } => {
@@ -375,8 +374,8 @@ fn fire(
         }
         Rendered::Emit { kind, subject, data: content } => {
             data["emit"] = json!({ "type": kind, "subject": subject });
-            let subject = Subject::new(&subject).map_err(|err| Error::damaged("a rendered subject", err))?;
-            (kind, subject, content)
+            let subject = Subject::new(subject).map_err(|err| Error::damaged("a rendered subject", err))?;
+            (kind.clone(), subject, content.clone())
         }
     };
     let fired = derived(event, event_type("reflex.fired")?, reflex.subject.clone(), &data, label.clone());
@@ -392,7 +391,7 @@ fn fail(
     reflex: &mut Active,
     (namespace, name, generation): (Namespace, String, u64),
     event: &Event,
-    failure: Failure,
+    failure: &Failure,
 ) -> Result<(), Error> {
     let well = reflex.ailing == 0;
     reflex.ailing = WELL_AFTER;

@@ -11,7 +11,7 @@ use super::engine::{CURSOR, Engine};
 use crate::{ApplyOptions, Options, kinds, start};
 
 fn at(secs: u64) -> Timestamp {
-    Timestamp::from_millis(1_700_000_000_000 + 1000 * secs as i64)
+    Timestamp::from_millis(1_700_000_000_000 + 1000 * secs.cast_signed())
 }
 
 fn event(kind: &str, secs: u64, by: &str, value: i64) -> NewEvent {
@@ -21,7 +21,7 @@ fn event(kind: &str, secs: u64, by: &str, value: i64) -> NewEvent {
     event
 }
 
-async fn open(dir: &Path) -> (Journal, nx_journal::Service) {
+fn open(dir: &Path) -> (Journal, nx_journal::Service) {
     Journal::open(nx_journal::Options::new(dir), Env::system()).expect("the log opens")
 }
 
@@ -75,7 +75,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("starts");
         let fired = runtime.block_on(async {
             let dir = tempfile::tempdir().expect("a folder can be made");
-            let (journal, service) = open(dir.path()).await;
+            let (journal, service) = open(dir.path());
             let (_, handle) = start(journal.clone(), Options::new(kinds()));
             let manifest = json!({ "kind": "Reflex", "metadata": { "name": "r" }, "spec": {
                 "on": "a.b", "when": "${window.sum > 5.0}", "debounce": format!("{debounce}s"),

@@ -104,20 +104,20 @@ impl<'a> Walker<'a> {
         for (name, field) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
             let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
             let required = required.is_some_and(|names| names.iter().any(|given| given == name.as_str()));
-            self.field(field, path, required, depth, found);
+            self.field(field, &path, required, depth, found);
         }
         for branch in alternatives(schema) {
             self.object(branch, path, depth.saturating_sub(1), found);
         }
     }
 
-    fn field(&self, schema: &'a Value, path: String, required: bool, depth: usize, found: &mut Vec<FieldHelp>) {
+    fn field(&self, schema: &'a Value, path: &str, required: bool, depth: usize, found: &mut Vec<FieldHelp>) {
         if depth == 0 || found.len() >= MAX_FIELDS || found.iter().any(|field| field.path == path) {
             return;
         }
         let (target, about) = self.target(schema);
         found.push(FieldHelp {
-            path: path.clone(),
+            path: path.to_owned(),
             type_name: self.type_name(target),
             required,
             default: schema.get("default").cloned(),
@@ -129,7 +129,7 @@ impl<'a> Walker<'a> {
         if let Some(values) = target.get("additionalProperties").filter(|values| values.is_object()) {
             self.object(values, &format!("{path}.*"), depth - 1, found);
         }
-        self.object(target, &path, depth - 1, found);
+        self.object(target, path, depth - 1, found);
     }
 
     fn type_name(&self, schema: &'a Value) -> String {

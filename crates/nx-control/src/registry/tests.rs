@@ -44,7 +44,7 @@ metadta: {}
 metadata: {name: Misread, anotations: {}}
 spec: {on: Parcel, wen: x, when: 'event.data.x', debounce: soon, run: {agnt: a, input: ['${evnt.x}']}}
 ",
-        &expect![[r#"
+        &expect![[r"
             Reflex `Misread`
             /metadta: unknown field `metadta`; did you mean `metadata`?
             /metadata/anotations: unknown field `anotations`; did you mean `annotations`?
@@ -54,7 +54,7 @@ spec: {on: Parcel, wen: x, when: 'event.data.x', debounce: soon, run: {agnt: a, 
             /spec/run: field `agent` is missing
             /spec/run/agnt: unknown field `agnt`; did you mean `agent`? valid are `agent`, `input` or `key`
             /spec/wen: unknown field `wen`; did you mean `when`? valid are `by`, `debounce`, `emit`, `on`, `run`, `source`, `when` or `window`
-        "#]],
+        "]],
     );
     check(
         "
@@ -63,7 +63,7 @@ metadata: {name: a}
 spec: {on: reflex.fired, when: 'event.data.x', by: '${event', window: {over: 0s, of: 'x ${event.seq}'},
   run: {agent: a, input: ['${evnt.x}']}, emit: {type: run.requested}}
 ",
-        &expect![[r#"
+        &expect![[r"
             Reflex `a`
             /spec/on: `reflex.fired` is what reflexes write themselves; listen to what they emit instead
             /spec/emit: stands beside `run`; a reflex does one thing
@@ -73,7 +73,7 @@ spec: {on: reflex.fired, when: 'event.data.x', by: '${event', window: {over: 0s,
             /spec/when: must be exactly one `${…}`, for example `${event.data.n > 3}`
             /spec/window/of: must be exactly one `${…}`, for example `${event.data.n > 3}`
             /spec/run/input/0: `evnt.x` is not a valid expression: there is no variable `evnt`; did you mean `event`? there are `event`, `window`
-        "#]],
+        "]],
     );
 }
 
@@ -81,14 +81,14 @@ spec: {on: reflex.fired, when: 'event.data.x', by: '${event', window: {over: 0s,
 fn sources_say_what_they_need() {
     check(
         "{kind: Source, metadata: {name: a}, spec: {}}",
-        &expect![[r#"
+        &expect![[r"
             Source `a`
             /spec: needs `http` or `file`: where its events come from
-        "#]],
+        "]],
     );
     check(
         "{kind: Source, metadata: {name: a}, spec: {file: {path: file:x.csv, speed: 0, start_at: then}}}",
-        &expect![[r#"
+        &expect![[r"
             Source `a`
             /spec: field `type` is missing: what the file's rows are called
             /spec/file/speed: must be more than 0, at most 1,000,000,000
@@ -96,7 +96,7 @@ fn sources_say_what_they_need() {
             /spec/file/start_at: needs `time`: the column that holds the times
             /spec/file/start_at: `then` is not a time, for example `2014-01-27T14:20:00Z`
             /spec/file/path: `file:` is resolved by the command line; send the file's content instead
-        "#]],
+        "]],
     );
 }
 
@@ -123,16 +123,16 @@ fn defaults_are_filled_in() {
 fn unknown_kinds_name_the_nearest() {
     check(
         "{kind: Reflx}",
-        &expect![[r#"
+        &expect![[r"
         there is no kind `Reflx`; did you mean `Reflex`? there are Reflex, Secret, Source
-    "#]],
+    "]],
     );
     check(
         "{metadata: {name: a}}",
-        &expect![[r#"
+        &expect![[r"
         the manifest
         /kind: field `kind` is missing; write for example `kind: Reflex`
-    "#]],
+    "]],
     );
 }
 
@@ -140,20 +140,20 @@ fn unknown_kinds_name_the_nearest() {
 fn namespaces_must_agree() {
     check(
         "{apiVersion: v2, kind: Secret, metadata: {name: a, namespace: other, resourceVersion: x}, spec: {values: {}}}",
-        &expect![[r#"
+        &expect![[r"
             Secret `a`
             /apiVersion: must be `neuraxis/v1`
             /metadata/namespace: is `other`, but the request is for namespace `default`
             /metadata/resourceVersion: must be a whole number
             /spec/values: must hold 1 to 64 values
-        "#]],
+        "]],
     );
 }
 
 #[test]
 fn help_explains_every_field() {
     let help = registry().help("secrets").expect("is known");
-    expect![[r#"
+    expect![[r"
         Secret (secrets): values that are sealed and never printed
 
         Fields of `spec`:
@@ -168,7 +168,7 @@ fn help_explains_every_field() {
           metadata: {name: payments}
           spec:
             values: {token: change-me}
-    "#]]
+    "]]
     .assert_eq(&help);
     for kind in kinds() {
         let fields = registry().fields(kind.kind).expect("is known");

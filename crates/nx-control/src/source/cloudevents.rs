@@ -1,7 +1,7 @@
 //! `CloudEvents` 1.0 over HTTP: structured, batched and binary mode, and plain JSON bodies.
-//! Source: the CloudEvents specification, "HTTP Protocol Binding" and "JSON Event Format", 1.0.2.
+//! Source: the `CloudEvents` specification, "HTTP Protocol Binding" and "JSON Event Format", 1.0.2.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use nx_types::{Timestamp, json};
 use serde_json::{Map, Value};
@@ -23,7 +23,7 @@ pub(crate) struct Incoming {
     pub(crate) data: Value,
 }
 
-fn wrong(what: &'static str, detail: impl ToString) -> Error {
+fn wrong(what: &'static str, detail: impl fmt::Display) -> Error {
     Error::Body { what, detail: detail.to_string() }
 }
 

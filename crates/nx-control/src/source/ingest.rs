@@ -7,13 +7,12 @@ use super::{
     cloudevents::{self, Incoming},
 };
 use crate::{
-    Error,
+    Error, hash,
     kinds::source::{HttpSpec, SourceSpec},
     store::{self, Store, to_bytes},
 };
 use nx_journal::{Commit, Delete, IndexEntry, IndexRange, NewEvent, Precondition, Put, Reader, index};
 use nx_types::{EventType, Namespace, Seq, Timestamp, kind::parse_spec};
-use ring::digest;
 use serde::{Deserialize, Serialize};
 
 /// Rows that remember which events a source has taken.
@@ -120,9 +119,8 @@ fn event_type(source: &str, spec: &SourceSpec, http: &HttpSpec, given: Option<&s
 
 /// Ids come from outside and may name people: only their digest is a key.
 fn seen_key(source: &str, sender: &str, id: &str) -> String {
-    let digest = digest::digest(&digest::SHA256, format!("{}\0{sender}\0{id}", sender.len()).as_bytes());
-    let hex: String = digest.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    format!("{source}/{hex}")
+    let digest = hash::sha256(format!("{}\0{sender}\0{id}", sender.len()).as_bytes(), 16);
+    format!("{source}/{digest}")
 }
 
 async fn record(

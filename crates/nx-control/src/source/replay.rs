@@ -5,7 +5,6 @@ use std::{collections::VecDeque, fs::File, io, path::Path, sync::Arc};
 
 use nx_journal::{Commit, NewEvent, Precondition, Put};
 use nx_types::{EventType, Namespace, Timestamp};
-use ring::digest;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -16,7 +15,7 @@ use super::{
     table::{Row, Table, parse_time},
 };
 use crate::{
-    Error, Options,
+    Error, Options, hash,
     kinds::source::{FileSpec, SourceSpec},
     reflex::service::commit,
     status::{Ready, report},
@@ -191,8 +190,7 @@ impl Replay {
     fn identity(&self) -> String {
         let file = &self.file;
         let parts = json!([file.path, file.format(), file.time, file.start_at, file.repeat]);
-        let digest = digest::digest(&digest::SHA256, parts.to_string().as_bytes());
-        digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        hash::sha256(parts.to_string().as_bytes(), 8)
     }
 
     fn broken(&self, detail: String, retryable: bool) -> Error {
@@ -231,7 +229,7 @@ impl Pace {
     }
 
     fn begin(&mut self, time: Option<Timestamp>) {
-        self.start.get_or_insert((Instant::now(), time));
+        self.start.get_or_insert_with(|| (Instant::now(), time));
     }
 
     fn step(&mut self) {

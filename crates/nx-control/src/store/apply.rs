@@ -2,7 +2,6 @@
 
 use nx_journal::{Commit, Delete, NewEvent, Precondition, Put, Reader};
 use nx_types::{FieldError, Namespace, Resource};
-use ring::digest;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -10,6 +9,7 @@ use super::{ATTEMPTS, NAMESPACE, RESOURCE, SECRET, STATUS, Store, event_type, ro
 use crate::{
     Error,
     diff::{Diff, comparable},
+    hash,
     sealed::Sealed,
 };
 
@@ -317,14 +317,12 @@ fn namespace_row(namespace: &Namespace) -> Put {
 fn applied_event(plan: &Planned, by: &str) -> Result<NewEvent, Error> {
     let Applied { outcome, resource, .. } = &plan.applied;
     let spec = resource.spec.to_string();
-    let hash = digest::digest(&digest::SHA256, spec.as_bytes());
-    let hash: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     let mut data = json!({
         "kind": resource.kind,
         "name": resource.metadata.name,
         "outcome": outcome,
         "generation": resource.metadata.generation,
-        "digest": hash,
+        "digest": hash::sha256(spec.as_bytes(), 32),
         "by": by,
     });
     if spec.len() <= MAX_SPEC_IN_EVENT {

@@ -1,5 +1,7 @@
 //! Resources, reflexes and sources over a real log on a real disk.
 
+#![expect(clippy::expect_used, reason = "what a test relies on fails the test")]
+
 mod reflexes;
 mod resources;
 mod secrets;

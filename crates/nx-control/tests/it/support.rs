@@ -130,7 +130,7 @@ impl Stage {
 }
 
 pub(crate) fn at(secs: u64) -> Timestamp {
-    Timestamp::from_millis(1_700_000_000_000 + 1000 * secs as i64)
+    Timestamp::from_millis(1_700_000_000_000 + 1000 * secs.cast_signed())
 }
 
 pub(crate) fn data(event: &Event) -> Value {
