@@ -40,7 +40,7 @@ impl Engine {
             by: fork.by,
             key: None,
         };
-        let events = machine::fork(parent.into_iter().map(|(_, event)| event), spec)?;
+        let events = machine::fork(parent.into_iter().map(|(_, event)| event), &spec)?;
         self.write_fork(ticket, namespace, run, events, cause)
     }
 

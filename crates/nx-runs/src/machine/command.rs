@@ -550,4 +550,3 @@ pub enum Obligation {
         worker: String,
     },
 }
-

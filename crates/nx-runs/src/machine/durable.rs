@@ -12,8 +12,8 @@ use serde_json::Value;
 use super::{
     approval::{Approval, Why},
     event::{
-        ApprovalDecided, ApprovalEnded, ApprovalRequested, Cause, Created, How, Identity, Interrupted, Json, Kind,
-        Kept, KeptUndo, RunEvent, Ruling, Started, StepCompleted, StepResolved, StepStarted, StepWaiting, Wait,
+        ApprovalDecided, ApprovalEnded, ApprovalRequested, Cause, Created, How, Identity, Interrupted, Json, Kept,
+        KeptUndo, Kind, Ruling, RunEvent, Started, StepCompleted, StepResolved, StepStarted, StepWaiting, Wait,
     },
     record::{Records, State},
 };
@@ -584,8 +584,7 @@ impl Durable {
         if let Some(open) = self.open.get_mut(&body.n) {
             open.ruled_run |= run && approval.why != Why::Call;
             if run && approval.why == Why::Call {
-                open.approved =
-                    Some(Approved { id: body.id, edited: body.args.clone().map(|args| (args, version)) });
+                open.approved = Some(Approved { id: body.id, edited: body.args.clone().map(|args| (args, version)) });
             }
         }
         Ok(())
@@ -619,6 +618,11 @@ impl Durable {
 
     pub(super) fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Completed | Phase::Failed | Phase::Cancelled)
+    }
+
+    /// The error of a step that failed, as far as it is remembered.
+    pub(super) fn failure(&self, n: u64) -> Option<&StepError> {
+        self.failures.iter().rev().find(|failure| failure.n == n).map(|failure| &failure.error)
     }
 
     /// Whether a step's execution is by dispatch (of a tool or an undo) rather than by the agent's worker.
@@ -675,4 +679,3 @@ fn clear_timer(timers: &mut BTreeSet<(Timestamp, Timer)>, at: Option<Timestamp>,
 pub(super) fn standalone_result(approved: bool, by: &str, reason: Option<&str>, args: &Json) -> Json {
     Arc::new(serde_json::json!({"approved": approved, "by": by, "reason": reason, "args": Value::clone(args)}))
 }
-

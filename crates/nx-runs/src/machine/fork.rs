@@ -6,9 +6,7 @@ use std::collections::BTreeMap;
 use nx_types::RunId;
 
 use super::{
-    event::{
-        Carried, Created, Fork, Identity, Json, Kept, Kind, Recorded, RunEvent, StepCompleted, StepFailed,
-    },
+    event::{Carried, Created, Fork, Identity, Json, Kept, Kind, Recorded, RunEvent, StepCompleted, StepFailed},
     record::State,
     run::Run,
 };
@@ -34,7 +32,7 @@ pub struct ForkSpec {
 }
 
 /// The events with which the fork begins, from all events of its parent in order.
-pub fn fork(events: impl IntoIterator<Item = RunEvent>, spec: ForkSpec) -> Result<Vec<RunEvent>, Error> {
+pub fn fork(events: impl IntoIterator<Item = RunEvent>, spec: &ForkSpec) -> Result<Vec<RunEvent>, Error> {
     let mut parent = Run::new(spec.parent);
     let mut identities: BTreeMap<u64, Identity> = BTreeMap::new();
     let mut outcomes: BTreeMap<u64, (Recorded, u32)> = BTreeMap::new();

@@ -73,15 +73,8 @@ mod tests {
     #[test]
     fn each_part_changes_the_key() {
         let keys = KeyMaker::new(&[7; 32]);
-        let parts = KeyParts {
-            run: RunId::from_bytes([1; 10]),
-            scope: "a",
-            name: "b",
-            key: None,
-            segment: 0,
-            occ: 1,
-            rev: 0,
-        };
+        let parts =
+            KeyParts { run: RunId::from_bytes([1; 10]), scope: "a", name: "b", key: None, segment: 0, occ: 1, rev: 0 };
         let mut all = vec![
             keys.make(parts),
             keys.make(KeyParts { run: RunId::from_bytes([2; 10]), ..parts }),
@@ -97,6 +90,9 @@ mod tests {
         all.sort();
         all.dedup();
         assert_eq!(all.len(), 9);
-        assert_eq!(keys.make(KeyParts { key: Some("k"), ..parts }), keys.make(KeyParts { key: Some("k"), segment: 9, occ: 9, ..parts }));
+        assert_eq!(
+            keys.make(KeyParts { key: Some("k"), ..parts }),
+            keys.make(KeyParts { key: Some("k"), segment: 9, occ: 9, ..parts })
+        );
     }
 }

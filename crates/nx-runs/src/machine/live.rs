@@ -67,9 +67,7 @@ impl Call {
     pub(super) fn new(mut step: Box<Step>, tool: Option<ToolSpec>) -> Result<Self, Error> {
         let (kind, effect, args) = match &mut step.body {
             Body::Code { effect, args, .. } => (Kind::Code, *effect, args.take()),
-            Body::Tool { args } => {
-                (Kind::Tool, tool.as_ref().map_or(Effect::Once, |tool| tool.effect), args.take())
-            }
+            Body::Tool { args } => (Kind::Tool, tool.as_ref().map_or(Effect::Once, |tool| tool.effect), args.take()),
             Body::Sleep { .. } => (Kind::Sleep, Effect::Code, Value::Null),
             Body::Signal { .. } => (Kind::Signal, Effect::Code, Value::Null),
             Body::Approval { args } => (Kind::Approval, Effect::Code, args.take()),
@@ -232,7 +230,8 @@ impl Live {
         }
         for &index in &records.once {
             if records.at(index).is_some_and(|record| {
-                record.kind() != Kind::Undo && (record.state.may_have_happened() || is_child(record.kind(), record.state))
+                record.kind() != Kind::Undo
+                    && (record.state.may_have_happened() || is_child(record.kind(), record.state))
             }) {
                 self.once_unused.insert(index);
             }

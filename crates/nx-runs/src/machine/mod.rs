@@ -8,12 +8,12 @@
 
 pub mod approval;
 mod command;
+mod decide;
 pub mod digest;
+mod durable;
 mod event;
 mod fork;
 mod key;
-mod decide;
-mod durable;
 mod live;
 mod record;
 mod run;
@@ -23,8 +23,8 @@ pub use command::{
     Action, Answer, Command, Context, Datum, Decision, Dispatch, Limits, Obligation, Purpose, Slot, Start, Target,
     ToolSpec, Work,
 };
+pub use durable::Durable;
 pub use event::*;
 pub use fork::{ForkSpec, fork};
 pub use key::KeyMaker;
-pub use durable::Durable;
 pub use run::{Run, Status};

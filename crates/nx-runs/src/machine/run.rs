@@ -143,6 +143,7 @@ impl Run {
 
     /// Whether every call of the incarnation waits for something that does not need the worker (time, a signal, a
     /// person, a child), and when the first of these is over, as far as that is known.
+    #[expect(clippy::option_option, reason = "whether, and until when if that is known")]
     pub fn parkable(&self) -> Option<Option<Timestamp>> {
         let idle = |n: u64| {
             self.durable.open.get(&n).is_some_and(|open| {

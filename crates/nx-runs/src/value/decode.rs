@@ -175,7 +175,8 @@ impl Resolver<'_, '_> {
             }
             at = match (form_of(&at), &at) {
                 (Some((STR, content)), _) => {
-                    let rest = content.get(2).and_then(Value::as_str).ok_or_else(|| broken("`$str` has another form"))?;
+                    let rest =
+                        content.get(2).and_then(Value::as_str).ok_or_else(|| broken("`$str` has another form"))?;
                     parts.push(rest.to_owned());
                     match content.get(1) {
                         Some(base @ Value::Object(_)) => base.clone(),
@@ -253,7 +254,8 @@ impl Resolver<'_, '_> {
             fetched = (self.fetch)(version)?.1;
             fetched.as_slice()
         };
-        let event: Value = serde_json::from_slice(data).map_err(|error| broken(&format!("event {version}: {error}")))?;
+        let event: Value =
+            serde_json::from_slice(data).map_err(|error| broken(&format!("event {version}: {error}")))?;
         let event = Arc::new(event);
         self.store.cache.put(version, event.clone(), 2 * data.len());
         Ok(event)

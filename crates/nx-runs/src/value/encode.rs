@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::{
     CAT, ESC, EXT, MAX_DEPTH, MIN_BYTES, REF, SET, STR, Store,
     measure::{Hash, Node, hash, is_reserved, measure, shape},
-    table::{Entry, Pieces, Place, Shape},
+    table::{Entry, Pieces, Place, Shape, Table},
 };
 
 /// Objects of fewer fields are stored field by field.
@@ -14,29 +14,65 @@ const MIN_FIELDS: usize = 4;
 impl Store {
     /// The stored form of a value that will stand at `pointer` in the event of this version.
     pub(super) fn encode_value(&mut self, version: u64, pointer: &str, value: &Value) -> Value {
-        let mut scratch = Vec::new();
-        let node = measure(value, &self.table, &mut scratch);
-        let mut pointer = pointer.to_owned();
-        self.write(version, &mut pointer, value, &node, &mut scratch)
+        let mut writer = Writer::new(&mut self.table, version, pointer);
+        let node = measure(value, writer.table, &mut writer.scratch);
+        writer.write(value, &node)
+    }
+}
+
+/// Walks a value; `at` is where it stands in the event.
+pub(super) struct Writer<'a> {
+    pub(super) table: &'a mut Table,
+    version: u64,
+    pub(super) at: String,
+    pub(super) scratch: Vec<u8>,
+}
+
+impl<'a> Writer<'a> {
+    pub(super) fn new(table: &'a mut Table, version: u64, pointer: &str) -> Self {
+        Self { table, version, at: pointer.to_owned(), scratch: Vec::new() }
     }
 
-    fn write(&mut self, version: u64, at: &mut String, value: &Value, node: &Node, scratch: &mut Vec<u8>) -> Value {
+    /// Where the value at hand stands.
+    pub(super) fn here(&self) -> Place {
+        Place { version: self.version, pointer: self.at.as_str().into() }
+    }
+
+    /// Goes down a segment of the pointer.
+    pub(super) fn within<T>(&mut self, segment: &str, then: impl FnOnce(&mut Self) -> T) -> T {
+        let before = self.at.len();
+        self.at.push_str(segment);
+        let done = then(self);
+        self.at.truncate(before);
+        done
+    }
+
+    /// Goes down to a field.
+    pub(super) fn field<T>(&mut self, key: &str, then: impl FnOnce(&mut Self) -> T) -> T {
+        let before = self.at.len();
+        self.at.push('/');
+        self.at.push_str(&nx_types::json::escape(key));
+        let done = then(self);
+        self.at.truncate(before);
+        done
+    }
+
+    fn write(&mut self, value: &Value, node: &Node) -> Value {
         let Some(hash) = node.hash else { return escaped(value) };
         if let Some(entry) = self.table.find(&hash) {
             return form(REF, json!([entry.place.version, entry.place.pointer]));
         }
         match value {
-            Value::String(text) => self.write_text(version, at, text, node, hash),
-            Value::Array(items) => self.write_array(version, at, items, node, hash, scratch),
-            Value::Object(fields) => self.write_object(version, at, fields, node, hash, scratch),
+            Value::String(text) => self.write_text(text, node, hash),
+            Value::Array(items) => self.write_array(items, node, hash),
+            Value::Object(fields) => self.write_object(fields, node, hash),
             Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
         }
     }
 
-    fn write_text(&mut self, version: u64, at: &str, text: &str, node: &Node, hash: Hash) -> Value {
-        let here = Place { version, pointer: at.into() };
-        let length = text.len();
-        self.table.insert_text(length);
+    fn write_text(&mut self, text: &str, node: &Node, hash: Hash) -> Value {
+        let here = self.here();
+        self.table.insert_text(text.len());
         let base = node.prefixes.iter().rev().find_map(|(length, prefix)| Some((self.table.find(prefix)?, *length)));
         let base = base.filter(|(entry, _)| continues(entry, node.size));
         let Some((entry, rest)) = base.and_then(|(entry, length)| Some((entry, text.get(length..)?))) else {
@@ -44,10 +80,8 @@ impl Store {
             self.table.insert_text_at(hash, here, 0, Some(pieces));
             return Value::from(text);
         };
-        let pieces = entry.pieces.clone().map(|before| {
-            let place = Place { version, pointer: format!("{at}/$str/2").into() };
-            Pieces::new(place, Some(before))
-        });
+        let piece = self.within("/$str/2", |writer| writer.here());
+        let pieces = entry.pieces.clone().map(|before| Pieces::new(piece, Some(before)));
         if entry.depth < MAX_DEPTH {
             let depth = entry.depth + 1;
             self.table.insert_text_at(hash, here, depth, pieces);
@@ -57,38 +91,23 @@ impl Store {
         form(STR, json!([0, cat(entry.pieces.as_deref()), rest, 1]))
     }
 
-    fn write_array(
-        &mut self,
-        version: u64,
-        at: &mut String,
-        items: &[Value],
-        node: &Node,
-        hash: Hash,
-        scratch: &mut Vec<u8>,
-    ) -> Value {
+    fn write_array(&mut self, items: &[Value], node: &Node, hash: Hash) -> Value {
+        let here = self.here();
         let base = node.prefixes.iter().rev().find_map(|(length, prefix)| {
             let entry = self.table.find(prefix)?;
             (entry.items == Some(*length)).then_some((entry, *length))
         });
-        let here = Place { version, pointer: at.as_str().into() };
         let Some((entry, length)) = base.filter(|(entry, _)| continues(entry, node.size)) else {
+            let encoded = self.write_items(items, &node.children);
             let pieces = Pieces::new(here.clone(), None);
-            let encoded = self.write_items(version, at, items, &node.children, scratch);
             self.table.insert(hash, here, 0, Some((items.len(), Some(pieces))));
             return Value::Array(encoded);
         };
         let rest = items.get(length..).unwrap_or_default();
         let nodes = node.children.get(length..).unwrap_or_default();
-        let flat = entry.depth >= MAX_DEPTH;
-        let before = at.len();
-        at.push_str("/$ext/2");
-        let pieces = entry.pieces.clone().map(|before| {
-            let place = Place { version, pointer: at.as_str().into() };
-            Pieces::new(place, Some(before))
-        });
-        let encoded = self.write_items(version, at, rest, nodes, scratch);
-        at.truncate(before);
-        if !flat {
+        let (piece, encoded) = self.within("/$ext/2", |writer| (writer.here(), writer.write_items(rest, nodes)));
+        let pieces = entry.pieces.clone().map(|before| Pieces::new(piece, Some(before)));
+        if entry.depth < MAX_DEPTH {
             let depth = entry.depth + 1;
             self.table.insert(hash, here, depth, Some((items.len(), pieces)));
             return form(EXT, json!([entry.place.version, entry.place.pointer, encoded, depth]));
@@ -98,65 +117,32 @@ impl Store {
         form(EXT, json!([0, cat(entry.pieces.as_deref()), encoded, 1]))
     }
 
-    fn write_items(
-        &mut self,
-        version: u64,
-        at: &mut String,
-        items: &[Value],
-        nodes: &[Node],
-        scratch: &mut Vec<u8>,
-    ) -> Vec<Value> {
-        let before = at.len();
-        let mut encoded = Vec::with_capacity(items.len());
-        for (place, (item, node)) in items.iter().zip(nodes).enumerate() {
-            at.push('/');
-            at.push_str(itoa(place).as_str());
-            encoded.push(self.write(version, at, item, node, scratch));
-            at.truncate(before);
-        }
-        encoded
+    fn write_items(&mut self, items: &[Value], nodes: &[Node]) -> Vec<Value> {
+        let numbered = items.iter().zip(nodes).enumerate();
+        numbered.map(|(n, (item, node))| self.field(&n.to_string(), |writer| writer.write(item, node))).collect()
     }
 
-    fn write_object(
-        &mut self,
-        version: u64,
-        at: &mut String,
-        fields: &Map<String, Value>,
-        node: &Node,
-        whole: Hash,
-        scratch: &mut Vec<u8>,
-    ) -> Value {
-        let here = Place { version, pointer: at.as_str().into() };
+    fn write_object(&mut self, fields: &Map<String, Value>, node: &Node, whole: Hash) -> Value {
+        let here = self.here();
         let reserved = fields.keys().any(|key| is_reserved(key));
-        let wide = fields.len() >= MIN_FIELDS && node.size >= 4 * MIN_BYTES && !reserved;
-        let mut shaped = None;
-        if wide {
-            let keys = shape(fields.keys());
-            let digests: Vec<Hash> =
-                fields.values().zip(&node.children).map(|(field, node)| hash(field, node, scratch)).collect();
-            if let Some(known) = self.table.shape(&keys).filter(|known| known.depth < MAX_DEPTH) {
-                let same: Vec<bool> = known.fields.iter().zip(&digests).map(|(a, b)| a == b).collect();
-                let changed = same.iter().filter(|same| !**same).count();
-                if same.len() == fields.len() && changed * 2 <= fields.len() {
-                    let base = known.clone();
-                    return self.write_changes(version, at, fields, node, (whole, keys), (base, same, digests), scratch);
-                }
+        let shaped = (!reserved).then(|| self.shape_of(fields, node)).flatten();
+        if let Some((keys, digests)) = &shaped
+            && let Some(base) = self.table.shape(keys).filter(|known| known.depth < MAX_DEPTH)
+        {
+            let changed: Vec<bool> = base.fields.iter().zip(digests).map(|(held, new)| held != new).collect();
+            let count = changed.iter().filter(|changed| **changed).count();
+            if changed.len() == fields.len() && count * 2 <= fields.len() {
+                let base = base.clone();
+                let changes = self
+                    .within("/$set/2", |writer| writer.write_fields(fields, node, |n| changed.get(n) == Some(&true)));
+                let depth = base.depth + 1;
+                self.table.insert(whole, here.clone(), depth, None);
+                self.table.insert_shape(*keys, Shape { place: here, depth, fields: digests.clone() });
+                return form(SET, json!([base.place.version, base.place.pointer, changes, depth]));
             }
-            shaped = Some((keys, digests));
         }
-        let before = at.len();
-        if reserved {
-            at.push_str("/$esc");
-        }
-        let start = at.len();
-        let mut encoded = Map::new();
-        for ((key, field), node) in fields.iter().zip(&node.children) {
-            at.push('/');
-            at.push_str(&nx_types::json::escape(key));
-            encoded.insert(key.clone(), self.write(version, at, field, node, scratch));
-            at.truncate(start);
-        }
-        at.truncate(before);
+        let segment = if reserved { "/$esc" } else { "" };
+        let encoded = self.within(segment, |writer| writer.write_fields(fields, node, |_| true));
         self.table.insert(whole, here.clone(), 0, None);
         if let Some((keys, fields)) = shaped {
             self.table.insert_shape(keys, Shape { place: here, depth: 0, fields });
@@ -164,197 +150,30 @@ impl Store {
         if reserved { form(ESC, Value::Object(encoded)) } else { Value::Object(encoded) }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one recursion's state, split for its length")]
-    fn write_changes(
+    fn write_fields(
         &mut self,
-        version: u64,
-        at: &mut String,
         fields: &Map<String, Value>,
         node: &Node,
-        (whole, keys): (Hash, Hash),
-        (base, same, digests): (Shape, Vec<bool>, Vec<Hash>),
-        scratch: &mut Vec<u8>,
-    ) -> Value {
-        let here = Place { version, pointer: at.as_str().into() };
-        let before = at.len();
-        at.push_str("/$set/2");
-        let start = at.len();
-        let mut changes = Map::new();
-        for (((key, field), node), same) in fields.iter().zip(&node.children).zip(same) {
-            if !same {
-                at.push('/');
-                at.push_str(&nx_types::json::escape(key));
-                changes.insert(key.clone(), self.write(version, at, field, node, scratch));
-                at.truncate(start);
+        which: impl Fn(usize) -> bool,
+    ) -> Map<String, Value> {
+        let mut encoded = Map::new();
+        for (n, ((key, field), node)) in fields.iter().zip(&node.children).enumerate() {
+            if which(n) {
+                encoded.insert(key.clone(), self.field(key, |writer| writer.write(field, node)));
             }
         }
-        at.truncate(before);
-        let depth = base.depth + 1;
-        self.table.insert(whole, here.clone(), depth, None);
-        self.table.insert_shape(keys, Shape { place: here, depth, fields: digests });
-        form(SET, json!([base.place.version, base.place.pointer, changes, depth]))
+        encoded
     }
 
-    /// Remembers a value that was read back, as [`Self::write`] did when it was stored.
-    pub(super) fn remember(&mut self, version: u64, pointer: &str, stored: &Value, value: &Value) {
-        let mut scratch = Vec::new();
-        let node = measure(value, &self.table, &mut scratch);
-        let mut at = pointer.to_owned();
-        self.learn(version, &mut at, stored, value, &node, &mut scratch);
-    }
-
-    fn learn(
-        &mut self,
-        version: u64,
-        at: &mut String,
-        stored: &Value,
-        value: &Value,
-        node: &Node,
-        scratch: &mut Vec<u8>,
-    ) {
-        let Some(digest) = node.hash else { return };
-        let here = Place { version, pointer: at.as_str().into() };
-        match (super::decode::form_of(stored), value) {
-            (Some((REF, _)), _) => {}
-            (Some((EXT, Value::Array(parts))), Value::Array(items)) => {
-                let Some(Value::Array(added)) = parts.get(2) else { return };
-                let length = items.len().saturating_sub(added.len());
-                let depth = parts.get(3).and_then(Value::as_u64).unwrap_or(MAX_DEPTH);
-                let prefix = node.prefixes.iter().find(|(held, _)| *held == length).map(|(_, prefix)| *prefix);
-                let base = prefix.and_then(|prefix| self.table.find(&prefix)).and_then(|entry| entry.pieces);
-                let start = at.len();
-                at.push_str("/$ext/2");
-                let pieces = base.map(|before| {
-                    let place = Place { version, pointer: at.as_str().into() };
-                    Pieces::new(place, Some(before))
-                });
-                let rest = items.get(length..).unwrap_or_default();
-                let nodes = node.children.get(length..).unwrap_or_default();
-                self.learn_items(version, at, added, rest, nodes, scratch);
-                at.truncate(start);
-                self.table.insert(digest, here, depth, Some((items.len(), pieces)));
-            }
-            (Some((STR, Value::Array(parts))), Value::String(text)) => {
-                let depth = parts.get(3).and_then(Value::as_u64).unwrap_or(MAX_DEPTH);
-                let added = parts.get(2).and_then(Value::as_str).map_or(0, str::len);
-                let length = text.len().saturating_sub(added);
-                let prefix = node.prefixes.iter().find(|(held, _)| *held == length).map(|(_, prefix)| *prefix);
-                let base = prefix.and_then(|prefix| self.table.find(&prefix)).and_then(|entry| entry.pieces);
-                let pieces = base.map(|before| {
-                    let place = Place { version, pointer: format!("{at}/$str/2").into() };
-                    Pieces::new(place, Some(before))
-                });
-                self.table.insert_text(text.len());
-                self.table.insert_text_at(digest, here, depth, pieces);
-            }
-            (Some((SET, Value::Array(parts))), Value::Object(fields)) => {
-                let Some(Value::Object(changes)) = parts.get(2) else { return };
-                let depth = parts.get(3).and_then(Value::as_u64).unwrap_or(MAX_DEPTH);
-                let start = at.len();
-                at.push_str("/$set/2");
-                self.learn_fields(version, at, changes, fields, node, scratch);
-                at.truncate(start);
-                self.learn_object(here, depth, fields, node, digest, scratch);
-            }
-            (Some((ESC, Value::Object(inner))), Value::Object(fields)) => {
-                let start = at.len();
-                at.push_str("/$esc");
-                self.learn_fields(version, at, inner, fields, node, scratch);
-                at.truncate(start);
-                self.table.insert(digest, here, 0, None);
-            }
-            (None, Value::String(text)) => {
-                self.table.insert_text(text.len());
-                let pieces = Pieces::new(here.clone(), None);
-                self.table.insert_text_at(digest, here, 0, Some(pieces));
-            }
-            (None, Value::Array(items)) => {
-                let Value::Array(inner) = stored else { return };
-                self.learn_items(version, at, inner, items, &node.children, scratch);
-                let pieces = Pieces::new(here.clone(), None);
-                self.table.insert(digest, here, 0, Some((items.len(), Some(pieces))));
-            }
-            (None, Value::Object(fields)) => {
-                let Value::Object(inner) = stored else { return };
-                self.learn_fields(version, at, inner, fields, node, scratch);
-                self.learn_object(here, 0, fields, node, digest, scratch);
-            }
-            _ => {}
+    /// For objects that may be stored by their changes: digests of the keys, and of each field.
+    pub(super) fn shape_of(&mut self, fields: &Map<String, Value>, node: &Node) -> Option<(Hash, Vec<Hash>)> {
+        if fields.len() < MIN_FIELDS || node.size < 4 * MIN_BYTES {
+            return None;
         }
+        let scratch = &mut self.scratch;
+        let digests = fields.values().zip(&node.children).map(|(field, node)| hash(field, node, scratch)).collect();
+        Some((shape(fields.keys()), digests))
     }
-
-    fn learn_items(
-        &mut self,
-        version: u64,
-        at: &mut String,
-        stored: &[Value],
-        items: &[Value],
-        nodes: &[Node],
-        scratch: &mut Vec<u8>,
-    ) {
-        let start = at.len();
-        for (place, ((stored, item), node)) in stored.iter().zip(items).zip(nodes).enumerate() {
-            at.push('/');
-            at.push_str(itoa(place).as_str());
-            self.learn(version, at, stored, item, node, scratch);
-            at.truncate(start);
-        }
-    }
-
-    fn learn_fields(
-        &mut self,
-        version: u64,
-        at: &mut String,
-        stored: &Map<String, Value>,
-        fields: &Map<String, Value>,
-        node: &Node,
-        scratch: &mut Vec<u8>,
-    ) {
-        let start = at.len();
-        for ((key, field), node) in fields.iter().zip(&node.children) {
-            if let Some(stored) = stored.get(key) {
-                at.push('/');
-                at.push_str(&nx_types::json::escape(key));
-                self.learn(version, at, stored, field, node, scratch);
-                at.truncate(start);
-            }
-        }
-    }
-
-    fn learn_object(
-        &mut self,
-        here: Place,
-        depth: u64,
-        fields: &Map<String, Value>,
-        node: &Node,
-        digest: Hash,
-        scratch: &mut Vec<u8>,
-    ) {
-        self.table.insert(digest, here.clone(), depth, None);
-        if fields.len() >= MIN_FIELDS && node.size >= 4 * MIN_BYTES {
-            let digests = fields.values().zip(&node.children).map(|(field, node)| hash(field, node, scratch)).collect();
-            self.table.insert_shape(shape(fields.keys()), Shape { place: here, depth, fields: digests });
-        }
-    }
-}
-
-/// A small value as it is, but for objects that could be mistaken for a form.
-fn escaped(value: &Value) -> Value {
-    match value {
-        Value::Array(items) => Value::Array(items.iter().map(escaped).collect()),
-        Value::Object(fields) => {
-            let reserved = fields.keys().any(|key| is_reserved(key));
-            let fields = fields.iter().map(|(key, field)| (key.clone(), escaped(field))).collect();
-            if reserved { form(ESC, Value::Object(fields)) } else { Value::Object(fields) }
-        }
-        other => other.clone(),
-    }
-}
-
-fn form(key: &str, content: Value) -> Value {
-    let mut fields = Map::new();
-    fields.insert(key.to_owned(), content);
-    Value::Object(fields)
 }
 
 /// Whether to extend a value: its chain is short, or naming all its pieces is cheaper than storing it anew.
@@ -390,6 +209,21 @@ fn cat(mut piece: Option<&Pieces>) -> Value {
     form(CAT, Value::Array(groups))
 }
 
-fn itoa(number: usize) -> String {
-    number.to_string()
+/// A small value as it is, but for objects that could be mistaken for a form.
+fn escaped(value: &Value) -> Value {
+    match value {
+        Value::Array(items) => Value::Array(items.iter().map(escaped).collect()),
+        Value::Object(fields) => {
+            let reserved = fields.keys().any(|key| is_reserved(key));
+            let fields = fields.iter().map(|(key, field)| (key.clone(), escaped(field))).collect();
+            if reserved { form(ESC, Value::Object(fields)) } else { Value::Object(fields) }
+        }
+        other => other.clone(),
+    }
+}
+
+fn form(key: &str, content: Value) -> Value {
+    let mut fields = Map::new();
+    fields.insert(key.to_owned(), content);
+    Value::Object(fields)
 }

@@ -17,6 +17,7 @@
 
 mod decode;
 mod encode;
+mod learn;
 mod measure;
 mod table;
 

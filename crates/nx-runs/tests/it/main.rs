@@ -1,5 +1,10 @@
 //! Tests of runs from outside: the state machine, the engine under simulated crashes, the service over a real log.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails panics")]
+
 mod crash;
+mod engine;
 mod machine;
+mod mutation;
 mod service;
+mod value;

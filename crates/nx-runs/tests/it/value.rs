@@ -1,6 +1,6 @@
 //! The value store: what goes in comes out, and what was stored before is not stored again.
 
-use std::sync::Arc;
+use std::{fmt::Write as _, sync::Arc};
 
 use expect_test::{Expect, expect};
 use nx_runs::{
@@ -34,7 +34,14 @@ fn event(args: Value, value: Value) -> RunEvent {
         note: None,
     };
     let value = Arc::new(value);
-    RunEvent::StepCompleted(StepCompleted { n: 1, step: Some(Box::new(step)), value, from: None, attempt: 1, later: false })
+    RunEvent::StepCompleted(StepCompleted {
+        n: 1,
+        step: Some(Box::new(step)),
+        value,
+        from: None,
+        attempt: 1,
+        later: false,
+    })
 }
 
 impl Bench {
@@ -83,13 +90,13 @@ fn text(seed: u64, bytes: usize) -> String {
     (0..bytes).map(letter).collect()
 }
 
-fn check(values: &[Value], stored: Expect) {
+fn check(values: &[Value], stored: &Expect) {
     let mut bench = Bench::default();
     let mut shown = String::new();
     for value in values {
         bench.add(Value::Null, value.clone());
         let raw: Value = serde_json::from_slice(&bench.log.last().unwrap().1).unwrap();
-        shown.push_str(&format!("{}\n", raw["value"]));
+        writeln!(shown, "{}", raw["value"]).unwrap();
     }
     bench.reload();
     bench.check_each();
@@ -101,15 +108,8 @@ fn forms_are_few() {
     let a = "a".repeat(64);
     let longer = format!("{a}bc");
     check(
-        &[
-            json!(a),
-            json!([a, 1]),
-            json!([a, 1, 2]),
-            json!(longer),
-            json!({"x": a, "y": 1}),
-            json!([a, 1]),
-        ],
-        expect![[r#"
+        &[json!(a), json!([a, 1]), json!([a, 1, 2]), json!(longer), json!({"x": a, "y": 1}), json!([a, 1])],
+        &expect![[r#"
             "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
             [{"$ref":[1,"/value"]},1]
             {"$ext":[2,"/value",[2],1]}
@@ -123,11 +123,14 @@ fn forms_are_few() {
 #[test]
 fn objects_are_stored_by_their_changes() {
     let state = |n: u32| json!({"a": "x".repeat(100), "b": "y".repeat(50), "c": "z".repeat(60), "d": 1, "e": n});
-    check(&[state(1), state(2), state(3)], expect![[r#"
+    check(
+        &[state(1), state(2), state(3)],
+        &expect![[r#"
         {"a":"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx","b":"yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy","c":"zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz","d":1,"e":1}
         {"$set":[1,"/value",{"e":2},1]}
         {"$set":[2,"/value",{"e":3},2]}
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -140,7 +143,7 @@ fn what_looks_like_a_form_is_wrapped() {
             json!({"$set": "x".repeat(70), "other": 1}),
             json!({"$blob": "0f"}),
         ],
-        expect![[r#"
+        &expect![[r#"
             {"$esc":{"$ref":[1,"/value"]}}
             [{"$esc":{"$ext":{"$esc":{"$esc":1}}}}]
             {"$esc":{"$set":"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx","other":1}}
@@ -170,7 +173,6 @@ fn growing(store_again: bool) -> (usize, usize) {
 #[test]
 fn a_growing_list_costs_its_growth() {
     let (stored, content) = growing(false);
-    println!("{stored} for {content}");
     assert!(stored * 10 <= content * 13, "{stored} bytes for {content}");
     let (stored, content) = growing(true);
     assert!(stored * 10 <= content * 13, "{stored} bytes for {content}, loaded again four times");
@@ -237,9 +239,9 @@ fn damage_is_an_error() {
             Ok(("step.completed".to_owned(), br#"{"n":1,"value":{"a":1}}"#.to_vec()))
         };
         let error = Store::new().decode(1, "step.completed", data.as_bytes(), &mut fetch).unwrap_err();
-        shown.push_str(&format!("{error}\n"));
+        writeln!(shown, "{error}").unwrap();
     }
-    expect![[r#"
+    expect![[r"
         value refused: a stored value is damaged: a reference leads to a reference
         value refused: a stored value is damaged: a reference leads nowhere
         value refused: a stored value is damaged: a place has another form
@@ -249,7 +251,8 @@ fn damage_is_an_error() {
         value refused: a stored value is damaged: what is extended is no text
         value refused: a stored value is damaged: what is changed is no object
         value refused: a stored value is damaged: `$esc` holds no object
-    "#]].assert_eq(&shown);
+    "]]
+    .assert_eq(&shown);
 }
 
 /// Values in which pieces of earlier ones recur.
@@ -263,7 +266,8 @@ fn values() -> impl Strategy<Value = Vec<Value>> {
         (0u64..6, prop_oneof![Just(70usize), Just(140), Just(300)]).prop_map(|(seed, n)| Value::from(text(seed, n))),
         (0u64..3, 0usize..400).prop_map(|(seed, n)| Value::from(text(seed, n))),
     ];
-    let key = prop_oneof!["[a-d]", Just("$ref".to_owned()), Just("$ext".to_owned()), Just("$esc".to_owned()), "[~/]{1,2}"];
+    let key =
+        prop_oneof!["[a-d]", Just("$ref".to_owned()), Just("$ext".to_owned()), Just("$esc".to_owned()), "[~/]{1,2}"];
     let value = leaf.prop_recursive(4, 48, 8, move |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..8).prop_map(Value::from),

@@ -1,6 +1,6 @@
 //! Questions to people and their answers. A question is bound to the hash of the arguments and serves once.
 
-use neuraxis_sdk::frames::{Approve, Body};
+use neuraxis_sdk::frames::{Approve, Body, StepError};
 use nx_types::{ApprovalId, Duration, Timestamp};
 
 use super::{Deciding, step_error};
@@ -12,7 +12,7 @@ use crate::{
         durable::standalone_result,
         event::{
             ApprovalDecided, ApprovalEnded, ApprovalEscalated, ApprovalRequested, ApprovalVoted, By, How, Json, Kind,
-            RunEvent, Ruling, StepCompleted, StepFailed, StepWaiting, Wait, null,
+            Ruling, RunEvent, StepCompleted, StepFailed, StepWaiting, Wait, null,
         },
         live::{Call, Stage},
         record::State,
@@ -23,16 +23,6 @@ use crate::{
 const CANDIDATES: usize = 64;
 
 impl Deciding<'_> {
-    /// Whether the call's own conditions ask for a person.
-    pub(super) fn needs_approval(&self, call: &Call) -> bool {
-        let Some(approve) = &call.step.approve else { return false };
-        // An argument that is missing or no number is not known to be under the bound.
-        let under = |(name, bound): (&String, &f64)| {
-            call.args.get(name).and_then(serde_json::Value::as_f64).is_some_and(|number| number <= *bound)
-        };
-        call.kind != Kind::Approval && (approve.over.is_empty() || !approve.over.iter().all(under))
-    }
-
     /// Asks whether a call may be executed, or a question that guards none.
     pub(super) fn ask_call(&mut self, n: Option<u64>, mut call: Call) -> Result<(), Error> {
         let Some(ask) = call.step.approve.clone() else {
@@ -47,7 +37,8 @@ impl Deciding<'_> {
         self.run.live.attach(n, call);
         self.record(RunEvent::StepWaiting(StepWaiting { n, step, wait: Wait::Approval { id } }))?;
         self.request(id, n, why, args, hash, ask, Vec::new())?;
-        self.tell_all(n)
+        self.tell_all(n);
+        Ok(())
     }
 
     /// Asks which counts: the recorded value, or another execution with the new arguments.
@@ -56,12 +47,14 @@ impl Deciding<'_> {
         let id = ApprovalId::random(self.cx.rng);
         let step = Some(call.identity(false));
         let message = call.step.name.clone();
-        let ask = self.ask_form(&call, format!("the arguments of `{message}` (step {old}) have changed: which counts?"));
+        let ask =
+            self.ask_form(&call, format!("the arguments of `{message}` (step {old}) have changed: which counts?"));
         let (args, hash) = (call.args.clone(), call.hash);
         self.run.live.attach(n, call);
         self.record(RunEvent::StepWaiting(StepWaiting { n, step, wait: Wait::Ask { id, why: Why::Changed } }))?;
         self.request(id, n, Why::Changed, args, hash, ask, vec![old])?;
-        self.tell_all(n)
+        self.tell_all(n);
+        Ok(())
     }
 
     /// Asks whether a new once step is one of the recorded ones that the code has not asked for.
@@ -85,7 +78,8 @@ impl Deciding<'_> {
                 self.ask_in_doubt(candidate)?;
             }
         }
-        self.tell_all(n)
+        self.tell_all(n);
+        Ok(())
     }
 
     /// Asks whether a step took place, unless that is asked already.
@@ -189,7 +183,8 @@ impl Deciding<'_> {
         };
         self.record(RunEvent::StepWaiting(StepWaiting { n, step: None, wait }))?;
         self.request(id, n, why, call.args.clone(), call.hash, ask, candidates)?;
-        self.tell_all(n)
+        self.tell_all(n);
+        Ok(())
     }
 
     /// A person's answer.
@@ -232,7 +227,7 @@ impl Deciding<'_> {
                 let approved = vote.ruling == Ruling::Approve;
                 let args = vote.args.as_ref().unwrap_or(&approval.args);
                 let value = standalone_result(approved, &by, vote.reason.as_deref(), args);
-                self.complete_ruled(n, value)
+                self.complete_ruled(n, &value)
             }
             Why::Changed | Why::NewOnce => self.ruled_ask(&approval, vote),
             Why::InDoubt => {
@@ -297,7 +292,7 @@ impl Deciding<'_> {
                     return invalid("that step is not among those that may be reused");
                 }
                 let state = self.run.durable.records.get(n).map(|record| record.state);
-                if !matches!(state, Some(State::Completed | State::Superseded)) {
+                if !matches!(state, Some(State::Completed | State::Failed | State::Superseded)) {
                     return invalid("the step to reuse has no value; decide on it first");
                 }
             }
@@ -312,7 +307,7 @@ impl Deciding<'_> {
         }
         let reason = vote.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
         let message = format!("{} denied `{}`{reason}", vote.by, self.run.durable.records.label(n));
-        self.fail_ruled(n, step_error("ApprovalDenied", message))
+        self.fail_ruled(n, &step_error("ApprovalDenied", message))
     }
 
     fn ruled_ask(&mut self, approval: &Approval, vote: Vote) -> Result<(), Error> {
@@ -329,30 +324,32 @@ impl Deciding<'_> {
                 if let Some(index) = self.run.durable.records.index(from) {
                     self.run.live.use_record(index);
                 }
-                let body =
-                    StepCompleted { n, step: None, value: null(), from: Some(from), attempt: 1, later: false };
+                if let Some(error) = self.run.durable.failure(from).cloned() {
+                    return self.fail_ruled(n, &error);
+                }
+                let body = StepCompleted { n, step: None, value: null(), from: Some(from), attempt: 1, later: false };
                 self.record(RunEvent::StepCompleted(body))?;
                 self.answer_recorded(n);
                 Ok(())
             }
-            Ruling::Complete { value } => self.complete_ruled(n, value),
+            Ruling::Complete { value } => self.complete_ruled(n, &value),
             _ => {
                 let error = self.ruled_failed(n, &vote.by, approval.why);
-                self.fail_ruled(n, error)
+                self.fail_ruled(n, &error)
             }
         }
     }
 
-    fn complete_ruled(&mut self, n: u64, value: Json) -> Result<(), Error> {
+    fn complete_ruled(&mut self, n: u64, value: &Json) -> Result<(), Error> {
         let body = StepCompleted { n, step: None, value: value.clone(), from: None, attempt: 1, later: false };
         self.record(RunEvent::StepCompleted(body))?;
-        self.answer_value(n, &value);
+        self.answer_value(n, value);
         Ok(())
     }
 
-    fn fail_ruled(&mut self, n: u64, error: neuraxis_sdk::frames::StepError) -> Result<(), Error> {
+    fn fail_ruled(&mut self, n: u64, error: &StepError) -> Result<(), Error> {
         self.record(RunEvent::StepFailed(StepFailed { n, step: None, error: error.clone(), attempt: 0 }))?;
-        self.answer_error(n, &error);
+        self.answer_error(n, error);
         Ok(())
     }
 
@@ -367,7 +364,7 @@ impl Deciding<'_> {
         let reason = "nobody decided in time".to_owned();
         self.record(RunEvent::ApprovalExpired(ApprovalEnded { id, reason }))?;
         let message = format!("nobody decided on `{}` in time", self.run.durable.records.label(approval.n));
-        self.fail_ruled(approval.n, step_error("ApprovalExpired", message))
+        self.fail_ruled(approval.n, &step_error("ApprovalExpired", message))
     }
 
     /// Unused once records were asked for after all: questions about new once steps have no object any more.
@@ -413,4 +410,14 @@ fn only(candidates: &[u64]) -> Option<u64> {
         [one] => Some(*one),
         _ => None,
     }
+}
+
+/// Whether the call's own conditions ask for a person.
+pub(super) fn needs_approval(call: &Call) -> bool {
+    let Some(approve) = &call.step.approve else { return false };
+    // An argument that is missing or no number is not known to be under the bound.
+    let under = |(name, bound): (&String, &f64)| {
+        call.args.get(name).and_then(serde_json::Value::as_f64).is_some_and(|number| number <= *bound)
+    };
+    call.kind != Kind::Approval && (approve.over.is_empty() || !approve.over.iter().all(under))
 }

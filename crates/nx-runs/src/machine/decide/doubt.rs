@@ -52,7 +52,8 @@ impl Deciding<'_> {
         }
         call.stage = Stage::Waiting;
         self.ask_in_doubt(n)?;
-        self.tell_all(n)
+        self.tell_all(n);
+        Ok(())
     }
 
     /// A worker that serves the probe was found.
@@ -107,7 +108,8 @@ impl Deciding<'_> {
 
     fn ask_after_probe(&mut self, n: u64) -> Result<(), Error> {
         self.ask_in_doubt(n)?;
-        self.tell_all(n)
+        self.tell_all(n);
+        Ok(())
     }
 
     /// The doubt is settled.
@@ -119,6 +121,10 @@ impl Deciding<'_> {
             How::Completed { value } => self.answer_value(n, &value),
             How::Failed { error } => self.answer_error(n, &error),
             How::NotDone => {
+                // Nothing happened: no new once step can repeat it.
+                if let Some(index) = self.run.durable.records.index(n) {
+                    self.run.live.once_unused.remove(&index);
+                }
                 if self.run.live.waiters.contains_key(&n) {
                     self.resume(n)?;
                 }

@@ -7,12 +7,14 @@ use neuraxis_sdk::frames::{Body, Effect, Grant, Waiting};
 use nx_types::{Duration, EventId, RunId};
 use serde_json::Value;
 
-use super::{Deciding, step_error};
+use super::{Deciding, ask::needs_approval, step_error};
 use crate::{
     Error,
     machine::{
         command::{Action, Answer, Datum, Dispatch, Purpose, Slot, Target, ToolSpec, Work},
-        event::{Emitted, Identity, Json, Kind, RunEvent, StepCompleted, StepFailed, StepStarted, StepWaiting, Wait, null},
+        event::{
+            Emitted, Identity, Json, Kind, RunEvent, StepCompleted, StepFailed, StepStarted, StepWaiting, Wait, null,
+        },
         key::KeyParts,
         live::{Call, LiveTimer, Stage, UNRECORDED},
         record::State,
@@ -22,7 +24,7 @@ use crate::{
 impl Deciding<'_> {
     /// A step without a record: asks for approval if it must, then launches it.
     pub(super) fn begin(&mut self, mut call: Call) -> Result<(), Error> {
-        if call.kind == Kind::Approval || self.needs_approval(&call) {
+        if call.kind == Kind::Approval || needs_approval(&call) {
             return self.ask_call(None, call);
         }
         if call.kind == Kind::Code
@@ -76,7 +78,7 @@ impl Deciding<'_> {
                 call.cleared = true;
                 let open = self.run.durable.open.get(&n);
                 let asked = open.is_some_and(|open| open.approved.is_some() || open.attempt > open.base);
-                let needs = self.run.live.calls.get(&id).is_some_and(|call| self.needs_approval(call));
+                let needs = self.run.live.calls.get(&id).is_some_and(needs_approval);
                 if needs && !asked {
                     let Some(call) = self.run.live.calls.remove(&id) else { return Ok(()) };
                     self.run.live.waiters.remove(&n);
@@ -93,16 +95,23 @@ impl Deciding<'_> {
                     return self.execute(n);
                 }
                 self.run.wake(next, LiveTimer::Retry(n));
-                self.tell_all(n)
+                self.tell_all(n);
+                Ok(())
             }
             State::Started if self.run.live.lost.contains(&n) => self.relaunch(n),
             State::InDoubt => self.doubt(n),
             State::Waiting if self.lacks_question(n) => self.ask_again(n),
             State::Waiting => {
                 let fresh = self.take_signal(n)?;
-                if fresh { Ok(()) } else { self.tell_all(n) }
+                if !fresh {
+                    self.tell_all(n);
+                }
+                Ok(())
             }
-            _ => self.tell_all(n),
+            _ => {
+                self.tell_all(n);
+                Ok(())
+            }
         }
     }
 
@@ -320,7 +329,8 @@ impl Deciding<'_> {
             let input = Datum::Inline(Arc::new(args.get("input").cloned().unwrap_or_default()));
             self.act(Action::StartChild { step: n, run, agent, input });
         }
-        self.tell_all(n)
+        self.tell_all(n);
+        Ok(())
     }
 
     /// The identity, if the step has no record yet.
@@ -370,7 +380,9 @@ impl Deciding<'_> {
         let name = records.name_id(text).and_then(|id| records.name(id));
         let later = name.and_then(|name| {
             let fits = |index: &&u32| {
-                records.at(**index).is_some_and(|r| r.state == State::Later && r.hash == call.hash && r.kind() == call.kind)
+                records
+                    .at(**index)
+                    .is_some_and(|r| r.state == State::Later && r.hash == call.hash && r.kind() == call.kind)
             };
             name.displaced.iter().find(fits).copied()
         });
@@ -390,7 +402,8 @@ impl Deciding<'_> {
             Kind::Approval | Kind::Signal => Ok(false),
             Kind::Emit => {
                 call.note = Some("simulated: no event".to_owned());
-                let taken = Call { step: call.step.clone(), note: call.note.take(), args: call.args.clone(), ..call.clone() };
+                let taken =
+                    Call { step: call.step.clone(), note: call.note.take(), args: call.args.clone(), ..call.clone() };
                 self.complete_new(n, taken, null(), 1)?;
                 Ok(true)
             }
@@ -409,16 +422,15 @@ impl Deciding<'_> {
     }
 
     /// Tells the calls of a step what it waits for.
-    pub(super) fn tell_all(&mut self, n: u64) -> Result<(), Error> {
+    pub(super) fn tell_all(&mut self, n: u64) {
         for call in self.run.live.waiters.get(&n).cloned().unwrap_or_default() {
-            self.tell_waiting(n, call)?;
+            self.tell_waiting(n, call);
         }
-        Ok(())
     }
 
     /// Tells a call what its step waits for.
-    pub(super) fn tell_waiting(&mut self, n: u64, call: u64) -> Result<(), Error> {
-        let Some(open) = self.run.durable.open.get(&n) else { return Ok(()) };
+    pub(super) fn tell_waiting(&mut self, n: u64, call: u64) {
+        let Some(open) = self.run.durable.open.get(&n) else { return };
         let state = self.run.durable.records.get(n).map(|record| record.state);
         let (why, until, approval) = match (&open.wait, state) {
             (Some(Wait::Sleep { until }), _) => (Waiting::Sleep, Some(*until), None),
@@ -435,6 +447,5 @@ impl Deciding<'_> {
             (None, _) => (Waiting::Elsewhere, None, None),
         };
         self.wait(call, why, until, approval);
-        Ok(())
     }
 }

@@ -262,9 +262,8 @@ impl Deciding<'_> {
             return Vec::new();
         }
         let orphan = |(index, record): (u32, &crate::machine::record::Record)| {
-            let out = record.state.counts()
-                && record.kind() != Kind::Undo
-                && (!live.is_used(index) || unfinished(index));
+            let out =
+                record.state.counts() && record.kind() != Kind::Undo && (!live.is_used(index) || unfinished(index));
             let name = records.name_of(record).filter(|_| out)?;
             Some(Orphan {
                 n: records.ordinal(index),

@@ -17,7 +17,7 @@ use nx_types::{ApprovalId, Timestamp};
 use super::{
     command::{Action, Answer, Command, Context, Decision, Slot},
     durable::Phase,
-    event::{Json, RunEvent},
+    event::{Json, RunEvent, SignalReceived},
     live::Stage,
     run::Run,
 };
@@ -60,7 +60,7 @@ impl Deciding<'_> {
             Command::ToolDone { grant, purpose, outcome } => self.tool_done(grant, purpose, outcome),
             Command::Tick => self.tick(),
             Command::Decide(vote) => self.vote(*vote),
-            Command::Signal { id, name, payload, by } => self.signal(id, name, payload, by),
+            Command::Signal { id, name, payload, by } => self.signal(SignalReceived { id, name, payload, by }),
             Command::Cancel { by, reason } => self.cancel(by, reason),
             Command::Retry { by } => self.retry(by),
             Command::ChildEnded { step, run, outcome } => self.child_ended(step, run, outcome),
@@ -127,7 +127,8 @@ impl Deciding<'_> {
 
     /// Takes back the wants of the calls that are dropped.
     fn unwant_calls(&mut self) {
-        let wanted: Vec<u64> = self.run.live.calls.values().filter(|call| is_wanted(call.stage)).map(|c| c.id).collect();
+        let wanted: Vec<u64> =
+            self.run.live.calls.values().filter(|call| is_wanted(call.stage)).map(|c| c.id).collect();
         for call in wanted {
             self.act(Action::Unwant { slot: Slot::Call(call) });
         }

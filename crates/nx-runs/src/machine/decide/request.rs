@@ -119,9 +119,8 @@ impl Deciding<'_> {
         let records = &self.run.durable.records;
         let Some(id) = records.name_id(text) else { return Found::New };
         let Some(name) = records.name(id) else { return Found::New };
-        let same = |index: u32| {
-            records.at(index).is_some_and(|record| record.hash == call.hash && record.kind() == call.kind)
-        };
+        let same =
+            |index: u32| records.at(index).is_some_and(|record| record.hash == call.hash && record.kind() == call.kind);
         if let Some(key) = &call.step.key
             && let Some(&index) = name.keys.get(key.as_str())
         {
@@ -255,7 +254,11 @@ impl Deciding<'_> {
                 call.occ = record.occ.max(1);
                 let id = call.id;
                 self.run.live.attach(n, call);
-                if primary { self.resume(n) } else { self.tell_waiting(n, id) }
+                if primary {
+                    return self.resume(n);
+                }
+                self.tell_waiting(n, id);
+                Ok(())
             }
         }
     }
@@ -271,6 +274,9 @@ impl Deciding<'_> {
         }
         if record.effect() != call.effect && (call.kind != Kind::Tool || call.tool.is_some()) {
             what.push(format!("effect changed: {} before, {} now", word(record.effect()), word(call.effect)));
+        }
+        if record.keyed() != call.step.key.is_some() {
+            what.push(if record.keyed() { "its key was removed" } else { "it was given a key" }.to_owned());
         }
         let last = self.run.live.last.get(call.step.scope.as_str()).copied().unwrap_or(0);
         if record.state == State::Superseded {
@@ -315,8 +321,8 @@ impl Deciding<'_> {
         let attempts = self.run.durable.open.get(&n).map(|open| open.attempt);
         let untouched = match record.state {
             State::Waiting => record.kind() != Kind::Child && attempts == Some(0),
-            State::Cleared | State::Reopened => attempts == Some(0),
-            State::Retrying | State::Undone => true,
+            State::Reopened => attempts == Some(0),
+            State::Cleared | State::Retrying | State::Undone => true,
             _ => false,
         };
         let policy = call.step.on_change.unwrap_or(match stricter {
@@ -333,10 +339,12 @@ impl Deciding<'_> {
             note.push_str("; renamed");
         }
         if record.kind() == call.kind && record.effect() != call.effect {
-            note.push_str(&format!("; effect changed: {} before, {} now", word(record.effect()), word(call.effect)));
+            let (before, now) = (word(record.effect()), word(call.effect));
+            note = format!("{note}; effect changed: {before} before, {now} now");
             call.effect = stricter;
         }
-        if record.state == State::InDoubt || record.state == State::Started {
+        let going_on = record.state == State::Waiting && record.kind() == Kind::Child;
+        if going_on || matches!(record.state, State::InDoubt | State::Started) {
             if policy == OnChange::Ask {
                 return self.after_old(n, index, call);
             }

@@ -73,8 +73,7 @@ impl Deciding<'_> {
         match outcome {
             Outcome::Ok(value) => {
                 let value = Json::new(value);
-                let body =
-                    StepCompleted { n, step: None, value: value.clone(), from: None, attempt, later: false };
+                let body = StepCompleted { n, step: None, value: value.clone(), from: None, attempt, later: false };
                 self.record(RunEvent::StepCompleted(body))?;
                 self.answer_value(n, &value);
             }
@@ -135,7 +134,8 @@ impl Deciding<'_> {
 
     /// When the next attempt begins, if there is one.
     fn retry_at(&self, effect: Effect, policy: &Retry, attempt: u32, error: &StepError) -> Option<Timestamp> {
-        if !may_retry(effect, error) || attempt >= policy.attempts.max(1) || policy.non_retryable.contains(&error.name) {
+        if !may_retry(effect, error) || attempt >= policy.attempts.max(1) || policy.non_retryable.contains(&error.name)
+        {
             return None;
         }
         let wait = backoff(policy, attempt, self.cx.rng);
@@ -195,8 +195,7 @@ impl Deciding<'_> {
         }
         match outcome {
             Recorded::Value(value) => {
-                let body =
-                    StepCompleted { n, step: None, value: value.clone(), from: None, attempt: 1, later: false };
+                let body = StepCompleted { n, step: None, value: value.clone(), from: None, attempt: 1, later: false };
                 self.record(RunEvent::StepCompleted(body))?;
                 self.answer_value(n, &value);
             }

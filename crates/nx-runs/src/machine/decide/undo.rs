@@ -100,7 +100,7 @@ impl Deciding<'_> {
         let (n, step, attempt) = match undo.by {
             Some(by) => (by, None, self.run.durable.open.get(&by).map_or(0, |open| open.attempt) + 1),
             None => {
-                let step = self.undo_identity(&undo, tool.map(|tool| tool.effect))?;
+                let step = undo_identity(&undo, tool.map(|tool| tool.effect))?;
                 (self.run.durable.records.next(), Some(Box::new(step)), 1)
             }
         };
@@ -134,25 +134,26 @@ impl Deciding<'_> {
         })));
         Ok(())
     }
+}
 
-    fn undo_identity(&self, undo: &Undoable, effect: Option<Effect>) -> Result<Identity, Error> {
-        let args = serde_json::json!({"undoes": undo.n});
-        let function = match &undo.undo {
-            Undo::Function(name) | Undo::Tool(name) => name,
-        };
-        Ok(Identity {
-            scope: SCOPE.to_owned(),
-            name: undo.name.clone(),
-            key: Some(undo.n.to_string()),
-            occ: 1,
-            kind: Kind::Undo,
-            effect: effect.unwrap_or(Effect::Idempotent),
-            hash: digest::of(&args)?,
-            args: args.into(),
-            rev: 0,
-            over: None,
-            undo: None,
-            note: Some(format!("undoes step {} by `{function}`", undo.n)),
-        })
-    }
+/// Who the step is that undoes another.
+fn undo_identity(undo: &Undoable, effect: Option<Effect>) -> Result<Identity, Error> {
+    let args = serde_json::json!({"undoes": undo.n});
+    let function = match &undo.undo {
+        Undo::Function(name) | Undo::Tool(name) => name,
+    };
+    Ok(Identity {
+        scope: SCOPE.to_owned(),
+        name: undo.name.clone(),
+        key: Some(undo.n.to_string()),
+        occ: 1,
+        kind: Kind::Undo,
+        effect: effect.unwrap_or(Effect::Idempotent),
+        hash: digest::of(&args)?,
+        args: args.into(),
+        rev: 0,
+        over: None,
+        undo: None,
+        note: Some(format!("undoes step {} by `{function}`", undo.n)),
+    })
 }

@@ -5,12 +5,12 @@ use nx_types::Timestamp;
 use super::Deciding;
 use crate::{
     Error,
-    machine::event::{Json, Kind, RunEvent, SignalReceived, StepCompleted, Wait, null},
+    machine::event::{Kind, RunEvent, SignalReceived, StepCompleted, Wait, null},
 };
 
 impl Deciding<'_> {
     /// A signal from outside.
-    pub(super) fn signal(&mut self, id: String, name: String, payload: Json, by: String) -> Result<(), Error> {
+    pub(super) fn signal(&mut self, signal: SignalReceived) -> Result<(), Error> {
         if self.run.is_over() {
             let status = match self.run.status() {
                 crate::machine::Status::Completed => "completed",
@@ -19,7 +19,7 @@ impl Deciding<'_> {
             };
             return Err(Error::WrongStatus { run: self.run.id, status, fix: "only an open run takes signals" });
         }
-        if self.run.durable.seen.contains(&id) {
+        if self.run.durable.seen.contains(&signal.id) {
             return Ok(());
         }
         let limits = self.cx.limits;
@@ -28,11 +28,12 @@ impl Deciding<'_> {
             let max = limits.signals as u64;
             return Err(Error::Limit { what: "signals that wait to be used", max, fix: "let the agent use them" });
         }
-        if name.is_empty() || name.len() > limits.name_bytes || id.len() > limits.name_bytes {
+        let name = signal.name.clone();
+        if name.is_empty() || name.len() > limits.name_bytes || signal.id.len() > limits.name_bytes {
             return Err(Error::invalid(format!("a signal's name and id have 1 to {} bytes", limits.name_bytes)));
         }
-        nx_types::json::check(&payload).map_err(|error| Error::value(error.to_string()))?;
-        self.record(RunEvent::SignalReceived(SignalReceived { id, name: name.clone(), payload, by }))?;
+        nx_types::json::check(&signal.payload).map_err(|error| Error::value(error.to_string()))?;
+        self.record(RunEvent::SignalReceived(signal))?;
         if let Some(n) = self.signal_waiter(&name) {
             self.take_signal(n)?;
         }

@@ -57,7 +57,8 @@ fn a_call_waits_for_its_approval() {
           > start inc 2 recorded 1 live false
         2 refund
           > 2: recorded "ok" live
-    "#]].assert_eq(&bench.trace());
+    "#]]
+    .assert_eq(&bench.trace());
 }
 
 #[test]
@@ -151,7 +152,7 @@ fn a_decision_on_other_arguments_is_refused() {
     bench.decide_with(Ruling::Approve, |vote| vote.roles.clear());
     bench.decide_with(Ruling::Approve, |vote| vote.args = Some(value(json!({"cents": 1}))));
     bench.decide(Ruling::NotDone);
-    expect![[r#"
+    expect![[r"
         decide
           ! the decision on `a_` is bound to arguments #, but they are # now; look again and decide anew
         decide
@@ -160,7 +161,8 @@ fn a_decision_on_other_arguments_is_refused() {
           ! invalid decision: the arguments may not be edited here; approve or deny them as they are
         decide
           ! invalid decision: `not_done` does not answer this question; choose one of approve, deny
-    "#]].assert_eq(&bench.trace());
+    "]]
+    .assert_eq(&bench.trace());
 }
 
 #[test]
@@ -224,7 +226,8 @@ fn a_quorum_needs_different_people() {
           + approval.decided {"by":"ann, bob","decision":"approve","n":1}
           + step.started {"n":1}
           > 1: execute 1.1 key
-    "#]].assert_eq(&bench.trace());
+    "#]]
+    .assert_eq(&bench.trace());
 }
 
 #[test]
@@ -281,5 +284,6 @@ fn a_question_that_guards_nothing_answers_with_the_decision() {
           > 1: value {"approved":false,"args":{"plan":"b"},"by":"ann","reason":null} live
         2 ok?
           ! invalid request: an approval step says whom to ask: give `approve`
-    "#]].assert_eq(&bench.trace());
+    "#]]
+    .assert_eq(&bench.trace());
 }

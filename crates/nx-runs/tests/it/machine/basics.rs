@@ -31,7 +31,8 @@ fn a_live_code_step_is_one_event() {
         complete
           + run.completed {"result":"done"}
           > close 1 completed
-    "#]].assert_eq(&bench.trace());
+    "#]]
+    .assert_eq(&bench.trace());
 }
 
 #[test]
@@ -50,7 +51,8 @@ fn replay_answers_from_the_record() {
           > 6: recorded "C" live
         7 d
           > 7: execute -.1
-    "#]].assert_eq(&bench.trace());
+    "#]]
+    .assert_eq(&bench.trace());
 }
 
 #[test]
@@ -161,7 +163,8 @@ fn an_idempotent_step_lost_with_its_worker_is_executed_again_with_the_same_key()
         done
           + step.completed {"attempt":2,"n":1,"value":"ok"}
           > 2: value "ok" live
-    "#]].assert_eq(&bench.trace());
+    "#]]
+    .assert_eq(&bench.trace());
 }
 
 fn key_of(bench: &Bench) -> Option<String> {
@@ -197,7 +200,8 @@ fn keys_memoise_and_join_what_is_in_flight() {
           > 2: value "v" live
         3 f
           > 3: recorded "v" live
-    "#]].assert_eq(&bench.trace());
+    "#]]
+    .assert_eq(&bench.trace());
 }
 
 #[test]
@@ -212,7 +216,8 @@ fn tools_are_dispatched_when_a_worker_is_there() {
     expect![[r#"
         3 shop/find
           > 3: recorded "found" live
-    "#]].assert_eq(&bench.trace());
+    "#]]
+    .assert_eq(&bench.trace());
 }
 
 #[test]
@@ -241,7 +246,8 @@ fn a_lost_tool_worker_leads_to_another_attempt() {
         tool done
           + step.completed {"attempt":2,"n":1,"value":"ok"}
           > 1: value "ok" live
-    "#]].assert_eq(&bench.trace());
+    "#]]
+    .assert_eq(&bench.trace());
 }
 
 #[test]
@@ -271,7 +277,8 @@ fn a_tool_goes_on_while_the_agent_is_lost() {
         tool done
           + step.completed {"n":1,"value":"ok"}
           > 2: value "ok" live
-    "#]].assert_eq(&bench.trace());
+    "#]]
+    .assert_eq(&bench.trace());
 }
 
 #[test]
@@ -296,7 +303,8 @@ fn frames_of_an_older_incarnation_are_fenced() {
           ! incarnation 1 of run `r_` is over: incarnation 2 has it
         done
           ! malformed frame: no call 9 is being executed
-    "#]].assert_eq(&bench.trace());
+    "#]]
+    .assert_eq(&bench.trace());
 }
 
 #[test]
@@ -356,7 +364,8 @@ fn a_late_outcome_is_taken_and_a_stale_one_ignored() {
           > late taken 1.1
         late unknown
           > late taken 9.1
-    "#]].assert_eq(&bench.trace());
+    "#]]
+    .assert_eq(&bench.trace());
 }
 
 #[test]

@@ -39,7 +39,8 @@ fn changed_arguments_of_code_run_again() {
           > 8: recorded "P"
         9 b
           > 9: recorded "B" live
-    "#]].assert_eq(&bench.trace());
+    "#]]
+    .assert_eq(&bench.trace());
 }
 
 #[test]
@@ -70,7 +71,8 @@ fn changed_arguments_of_a_once_step_ask() {
           > 8: recorded "P"
         9 b
           > 9: recorded "B" live
-    "#]].assert_eq(&bench.trace());
+    "#]]
+    .assert_eq(&bench.trace());
 }
 
 #[test]
@@ -113,7 +115,8 @@ fn a_question_survives_crashes_and_is_answered_without_a_worker() {
           > 7: recorded "by hand"
         8 b
           > 8: recorded "B" live
-    "#]].assert_eq(&bench.trace());
+    "#]]
+    .assert_eq(&bench.trace());
 }
 
 #[test]
@@ -132,7 +135,8 @@ fn the_old_code_takes_the_question_back() {
         complete
           + run.completed {"result":1}
           > close 3 completed
-    "#]].assert_eq(&bench.trace());
+    "#]]
+    .assert_eq(&bench.trace());
 }
 
 #[test]
@@ -236,7 +240,8 @@ fn a_renamed_once_step_can_be_ruled_to_be_the_old_one() {
         complete
           + run.completed {"result":1}
           > close 3 completed
-    "#]].assert_eq(&bench.trace());
+    "#]]
+    .assert_eq(&bench.trace());
 }
 
 #[test]
@@ -252,7 +257,8 @@ fn was_declares_a_rename() {
           > 5: recorded "P"
         6 b
           > 6: recorded "B" live
-    "#]].assert_eq(&bench.trace());
+    "#]]
+    .assert_eq(&bench.trace());
 }
 
 #[test]
@@ -270,7 +276,8 @@ fn reordered_steps_are_found() {
           > 6: recorded "A" live
         7 c
           > 7: execute -.1
-    "#]].assert_eq(&bench.trace());
+    "#]]
+    .assert_eq(&bench.trace());
 }
 
 #[test]
@@ -302,7 +309,8 @@ fn parallel_once_steps_wait_for_each_other() {
           + step.started {"n":4,"step":{"args":5,"effect":"once","name":"log","note":"new","scope":"g.0"}}
           > 6: recorded "P"
           > 5: execute 4.1 key
-    "#]].assert_eq(&bench.trace());
+    "#]]
+    .assert_eq(&bench.trace());
 }
 
 #[test]
@@ -383,7 +391,8 @@ fn a_new_step_at_a_place_that_was_reordered_away_has_its_own_key() {
         4 s
           + step.started {"n":3,"step":{"args":"c","effect":"idempotent","name":"s","note":"new","occ":2,"rev":1}}
           > 4: execute 3.1 key
-    "#]].assert_eq(&bench.trace());
+    "#]]
+    .assert_eq(&bench.trace());
 }
 
 #[test]

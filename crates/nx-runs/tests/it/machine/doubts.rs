@@ -143,7 +143,8 @@ fn a_probe_settles_a_doubt() {
         probed
           + step.resolved {"attempt":2,"by":"probe","how":{"completed":{"value":"paid"}},"n":1}
           > 3: value "paid" live
-    "#]].assert_eq(&bench.trace());
+    "#]]
+    .assert_eq(&bench.trace());
 }
 
 #[test]
@@ -184,7 +185,7 @@ fn a_tools_probe_is_dispatched() {
     let body = || Body::Tool { args: json!({"cents": 5}) };
     let mut bench = Bench::new();
     bench.start().step_with("pay/refund", body(), Some(probed.clone()), |_| {});
-    bench.ready(Slot::Call(1), Some(probed.clone()));
+    bench.ready(Slot::Call(1), Some(probed));
     let grant = Grant { step: 1, attempt: 1 };
     bench.act("grants lost", Command::GrantsLost { grants: vec![grant], reason: "gone".to_owned() });
     bench.ready(Slot::Call(1), None);
@@ -270,12 +271,7 @@ fn a_timeout_of_a_once_step_is_a_doubt() {
 
 #[test]
 fn an_idempotent_step_is_in_doubt_after_its_key_window() {
-    let body = || Body::Code {
-        effect: Effect::Idempotent,
-        args: json!(1),
-        probe: false,
-        key_window_ms: Some(60_000),
-    };
+    let body = || Body::Code { effect: Effect::Idempotent, args: json!(1), probe: false, key_window_ms: Some(60_000) };
     let mut bench = Bench::new();
     bench.start().step("pay", body()).pass(59_000).restart().step("pay", body()).pass(2_000).restart();
     bench.step("pay", body());
@@ -352,8 +348,9 @@ fn a_step_that_kills_its_worker_ends() {
     }
     bench.trace();
     bench.idempotent("poison", json!(1));
-    expect![[r#"
+    expect![[r"
         5 poison
           > 5: recorded error WorkerLost
-    "#]].assert_eq(&bench.trace());
+    "]]
+    .assert_eq(&bench.trace());
 }

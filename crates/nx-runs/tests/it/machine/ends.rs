@@ -53,7 +53,10 @@ fn undoing_goes_on_after_a_crash() {
     bench.fail("ValueError").ready(Slot::Undo(2), None).crash();
     assert!(bench.run.due().is_some_and(|due| due < bench.now));
     bench.pass(0);
-    bench.act("grants lost", Command::GrantsLost { grants: vec![Grant { step: 3, attempt: 1 }], reason: "x".to_owned() });
+    bench.act(
+        "grants lost",
+        Command::GrantsLost { grants: vec![Grant { step: 3, attempt: 1 }], reason: "x".to_owned() },
+    );
     bench.ready(Slot::Undo(2), None).tool_done(3, 2, Outcome::Ok(json!(null)));
     bench.ready(Slot::Undo(1), None).tool_done(4, 1, Outcome::Ok(json!(null)));
     expect![[r#"
@@ -196,7 +199,8 @@ fn an_execution_left_behind_may_still_report() {
         done
           + step.completed {"n":1,"value":"paid"}
           + run.failed {"error":{"message":"it broke","name":"ValueError"}}
-    "#]].assert_eq(&bench.trace());
+    "#]]
+    .assert_eq(&bench.trace());
 }
 
 #[test]
@@ -245,7 +249,8 @@ fn a_retry_executes_the_failed_step_again() {
         complete
           + run.completed {"result":1}
           > close 2 completed
-    "#]].assert_eq(&bench.trace());
+    "#]]
+    .assert_eq(&bench.trace());
 }
 
 #[test]
@@ -342,7 +347,8 @@ fn a_carry_begins_anew_within_the_run() {
           > start inc 2 recorded 1 live false
         3 pay
           > 3: recorded "P2" live
-    "#]].assert_eq(&bench.trace());
+    "#]]
+    .assert_eq(&bench.trace());
 }
 
 fn key(bench: &Bench) -> Option<String> {
@@ -417,7 +423,10 @@ fn undo_of_a_once_tool_that_is_lost_is_a_doubt() {
     }
     bench.start().step_with("pay/refund", body(), spec.clone(), |_| {}).ready(Slot::Call(1), spec);
     bench.tool_done(1, 1, Outcome::Ok(json!("R"))).fail("ValueError").ready(Slot::Undo(1), tool(Effect::Once));
-    bench.act("grants lost", Command::GrantsLost { grants: vec![Grant { step: 2, attempt: 1 }], reason: "x".to_owned() });
+    bench.act(
+        "grants lost",
+        Command::GrantsLost { grants: vec![Grant { step: 2, attempt: 1 }], reason: "x".to_owned() },
+    );
     bench.decide(Ruling::Complete { value: value(json!(null)) });
     expect![[r#"
         start
@@ -468,7 +477,7 @@ fn forked(parent: &Bench, change: impl FnOnce(&mut ForkSpec)) -> Bench {
         key: None,
     };
     change(&mut spec);
-    let mut events = fork(parent.log.clone(), spec).unwrap().into_iter();
+    let mut events = fork(parent.log.clone(), &spec).unwrap().into_iter();
     let mut bench = Bench::created(|created| {
         if let Some(RunEvent::Created(first)) = events.next() {
             *created = *first;
@@ -482,7 +491,12 @@ fn forked(parent: &Bench, change: impl FnOnce(&mut ForkSpec)) -> Bench {
 #[test]
 fn a_fork_reuses_earlier_steps_and_simulates_later_effects() {
     let mut bench = forked(&parent(), |_| {});
-    bench.start().code("find", json!("A17")).idempotent("refund", json!(84)).once("mail", json!("B")).complete(json!(1));
+    bench
+        .start()
+        .code("find", json!("A17"))
+        .idempotent("refund", json!(84))
+        .once("mail", json!("B"))
+        .complete(json!(1));
     expect![[r#"
         start
           + run.started {"inc":1,"worker":"w1"}
@@ -514,7 +528,8 @@ fn a_live_fork_lets_later_effects_take_place() {
         2 refund
           + step.started {"n":4,"step":{"args":84,"effect":"idempotent","name":"refund"}}
           > 2: execute 4.1 key
-    "#]].assert_eq(&bench.trace());
+    "#]]
+    .assert_eq(&bench.trace());
 }
 
 #[test]
