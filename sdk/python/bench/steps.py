@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "src")]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "src")]
 
 import neuraxis as nx  # noqa: E402
 
@@ -65,9 +65,9 @@ def many_sync(step: str, steps: int) -> int:
 
 def serve_reference(pipe: Any) -> None:
     """The server's process."""
-    from tests.reference.clock import LoopClock
-    from tests.reference.server import Server
-    from tests.reference.transport import Listener
+    from reference.clock import LoopClock
+    from reference.server import Server
+    from reference.transport import Listener
 
     async def main() -> None:
         listener = Listener(Server(LoopClock()))

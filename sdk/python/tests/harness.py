@@ -11,9 +11,9 @@ from neuraxis import _logging
 from neuraxis._registry import registry
 from neuraxis._worker import Worker
 
-from .reference.clock import LoopClock
-from .reference.server import Run, Server
-from .reference.transport import Listener
+from reference.clock import LoopClock
+from reference.server import Run, Server
+from reference.transport import Listener
 
 PATIENCE_S = 30
 

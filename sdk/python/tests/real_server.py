@@ -1,6 +1,6 @@
 """This SDK against the real server, as processes that are killed. Not among the tests that need nothing built:
 
-    NEURAXIS_BIN=target/debug/neuraxis PYTHONPATH=src python -m unittest tests.real_server
+    NEURAXIS_BIN=target/debug/neuraxis PYTHONPATH=src:tests python -m unittest real_server
 """
 
 from __future__ import annotations

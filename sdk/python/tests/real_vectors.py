@@ -1,7 +1,7 @@
 """The conformance vectors against the real server, one fresh data directory each. Not among the tests that need nothing
 built:
 
-    NEURAXIS_BIN=target/debug/neuraxis PYTHONPATH=src python -m unittest tests.real_vectors
+    NEURAXIS_BIN=target/debug/neuraxis PYTHONPATH=src:tests python -m unittest real_vectors
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from websockets.sync.client import ClientConnection, connect
 
 import neuraxis as nx
 
-from . import vectors
-from .real_server import Processes
+import vectors
+from real_server import Processes
 
 PATIENCE_S = 20
 

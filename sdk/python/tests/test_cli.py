@@ -12,7 +12,7 @@ from typing import Any
 
 import neuraxis as nx
 
-from .harness import PATIENCE_S, Harness
+from harness import PATIENCE_S, Harness
 
 SOURCES = Path(__file__).resolve().parents[1] / "src"
 

@@ -9,7 +9,7 @@ from typing import Any, Dict, List
 import neuraxis as nx
 from neuraxis import _worker
 
-from .harness import PATIENCE_S, Harness
+from harness import PATIENCE_S, Harness
 
 
 class Cut(Harness):

@@ -8,10 +8,10 @@ from typing import Any, Dict, List
 
 from neuraxis._worker import Worker
 
-from . import vectors
-from .reference.clock import ManualClock
-from .reference.server import Server
-from .reference.transport import Listener
+import vectors
+from reference.clock import ManualClock
+from reference.server import Server
+from reference.transport import Listener
 
 PATIENCE_S = 20
 

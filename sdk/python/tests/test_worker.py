@@ -12,7 +12,7 @@ from typing import Any, Dict, List
 
 import neuraxis as nx
 
-from .harness import Harness
+from harness import Harness
 
 undone: List[Any] = []
 TENANT: "contextvars.ContextVar[str]" = contextvars.ContextVar("tenant", default="none")
