@@ -54,7 +54,7 @@ pub fn start(journal: Journal, options: Options) -> (Service, Handle) {
     let registry = Arc::new(Registry::new(options.kinds.iter().cloned()));
     let store = Store::new(journal, registry);
     let options = Arc::new(options);
-    let handle = Handle { store: store.clone(), options: options.clone() };
+    let handle = Handle { store: store.clone(), options: options.clone(), sources: Arc::default() };
     (Service { store, options }, handle)
 }
 
@@ -92,6 +92,7 @@ async fn guard(stop: CancellationToken, work: impl Future<Output = Result<(), Er
 pub struct Handle {
     store: Store,
     options: Arc<Options>,
+    sources: Arc<source::ingest::Sources>,
 }
 
 impl Handle {
@@ -138,6 +139,11 @@ impl Handle {
         self.store.list(namespace, kind, after, limit).await
     }
 
+    /// The namespaces that hold or held resources.
+    pub async fn namespaces(&self) -> Result<Vec<Namespace>, Error> {
+        self.store.read(crate::store::namespaces).await
+    }
+
     /// Deletes a resource; with a `resource_version` only if it is still that one. Secret values and their key are
     /// erased from the disk.
     pub async fn delete(
@@ -175,7 +181,8 @@ impl Handle {
 
     /// Records what was sent to a source over HTTP.
     pub async fn ingest(&self, namespace: &Namespace, source: &str, request: Ingest) -> Result<Vec<Ingested>, Error> {
-        source::ingest::ingest(&self.store, self.options.max_body_bytes, namespace, source, request).await
+        let max_body_bytes = self.options.max_body_bytes;
+        source::ingest::ingest(&self.store, &self.sources, max_body_bytes, namespace, source, request).await
     }
 
     /// Changes of resources from a place in the log on; from now on without one.

@@ -24,8 +24,10 @@ pub use template::Template;
 pub const MAX_EXPRESSION_BYTES: usize = 2048;
 /// Most elementary steps that one evaluation may need, estimated from the expression and its input.
 pub const MAX_WORK: u64 = 2_000_000;
+/// Most brackets within one another.
+const MAX_NESTING: usize = 48;
 /// The parser recurses; it gets a stack that the longest expression cannot exhaust.
-const PARSER_STACK_BYTES: usize = 256 << 20;
+const PARSER_STACK_BYTES: usize = 32 << 20;
 
 /// Why an expression cannot be compiled or evaluated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -74,6 +76,9 @@ impl Expression {
         if source.len() > MAX_EXPRESSION_BYTES {
             let detail = format!("it has {} bytes, at most {MAX_EXPRESSION_BYTES} are allowed", source.len());
             return Err(wrong(detail));
+        }
+        if nesting(source) > MAX_NESTING {
+            return Err(wrong(format!("it has more than {MAX_NESTING} brackets within one another")));
         }
         let program = parse(source.to_owned()).map_err(wrong)?;
         let size = limits::measure(program.expression()).map_err(wrong)?;
@@ -147,6 +152,25 @@ impl Bindings {
         }
         self.context.add_variable_from_value(name, map);
     }
+}
+
+/// How many brackets stand within one another, at most; those in quoted texts do not count.
+fn nesting(source: &str) -> usize {
+    let (mut depth, mut deepest, mut quote, mut escaped) = (0usize, 0, None, false);
+    for c in source.chars() {
+        match (quote, c) {
+            (Some(_), _) if escaped => escaped = false,
+            (Some(_), '\\') => escaped = true,
+            (Some(open), _) if open == c => quote = None,
+            (Some(_), _) => {}
+            (None, '"' | '\'') => quote = Some(c),
+            (None, '(' | '[' | '{') => depth += 1,
+            (None, ')' | ']' | '}') => depth = depth.saturating_sub(1),
+            (None, _) => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
 }
 
 /// Parses on a thread of its own: the parser's recursion is bounded by the expression's length alone.

@@ -15,7 +15,7 @@ use crate::{Error, registry::Registry};
 
 pub use apply::{Applied, ApplyOptions, Deleted, Outcome};
 pub use read::Page;
-pub(crate) use read::{all, get};
+pub(crate) use read::all;
 
 pub(crate) const RESOURCE: &str = "resource";
 pub(crate) const STATUS: &str = "resource_status";

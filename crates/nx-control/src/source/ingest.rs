@@ -1,6 +1,9 @@
 //! Events over HTTP: bounded, labelled with their source, recorded once however often they are sent.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use super::{
     Stamp,
@@ -9,14 +12,16 @@ use super::{
 use crate::{
     Error, hash,
     kinds::source::{HttpSpec, SourceSpec},
-    store::{self, Store, to_bytes},
+    store::{Store, to_bytes},
 };
 use nx_journal::{Commit, Delete, IndexEntry, IndexRange, NewEvent, Precondition, Put, Reader, index};
-use nx_types::{EventType, Namespace, Seq, Timestamp, kind::parse_spec};
+use nx_types::{EventType, Namespace, Seq, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Rows that remember which events a source has taken.
 const SEEN: &str = "source_seen";
+/// Most sources that are kept compiled.
+const MAX_PREPARED: usize = 256;
 /// How often a request that met another one is tried again.
 const ATTEMPTS: usize = 4;
 
@@ -56,8 +61,48 @@ struct Ready {
     id: Option<String>,
 }
 
+/// A source as it is used: its spec, and its subject compiled.
+#[derive(Debug)]
+struct Prepared {
+    version: u64,
+    spec: SourceSpec,
+    stamp: Stamp,
+}
+
+/// The sources in use, so that their expressions are compiled once per version.
+#[derive(Debug, Default)]
+pub(crate) struct Sources(Mutex<BTreeMap<(Namespace, String), Arc<Prepared>>>);
+
+impl Sources {
+    async fn get(&self, store: &Store, namespace: &Namespace, source: &str) -> Result<Arc<Prepared>, Error> {
+        let resource = store.get(namespace, "Source", source).await?;
+        let version = resource.metadata.resource_version.unwrap_or_default();
+        let key = (namespace.clone(), source.to_owned());
+        let known = self.lock().get(&key).cloned();
+        if let Some(known) = known.filter(|known| known.version == version) {
+            return Ok(known);
+        }
+        let spec = SourceSpec::deserialize(&resource.spec)
+            .map_err(|err| Error::damaged(format!("resource `Source/{source}`"), err))?;
+        let stamp = Stamp::new(source, &spec)?;
+        let prepared = Arc::new(Prepared { version, spec, stamp });
+        let mut sources = self.lock();
+        if sources.len() >= MAX_PREPARED {
+            sources.pop_first();
+        }
+        sources.insert(key, prepared.clone());
+        Ok(prepared)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(Namespace, String), Arc<Prepared>>> {
+        // Whatever a panicking thread left there is a map of whole entries.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 pub(crate) async fn ingest(
     store: &Store,
+    prepared: &Sources,
     max_body_bytes: usize,
     namespace: &Namespace,
     source: &str,
@@ -67,10 +112,8 @@ pub(crate) async fn ingest(
         let what = "the body".to_owned();
         return Err(Error::TooLarge { what, size: request.body.len(), max: max_body_bytes });
     }
-    let (place, name) = (namespace.clone(), source.to_owned());
-    let resource = store.read(move |reader| store::get(reader, &place, "Source", &name)).await?;
-    let spec: SourceSpec = parse_spec(&resource.spec)
-        .map_err(|errors| Error::Invalid { resource: format!("Source `{source}`"), errors })?;
+    let prepared = prepared.get(store, namespace, source).await?;
+    let (spec, stamp) = (&prepared.spec, &prepared.stamp);
     let Some(http) = &spec.http else { return Err(Error::NotHttp { name: source.to_owned() }) };
     let incoming = cloudevents::read(&request.headers, &request.body)?;
     if incoming.len() > http.max_events as usize {
@@ -78,11 +121,10 @@ pub(crate) async fn ingest(
         return Err(Error::TooLarge { what, size: incoming.len(), max: http.max_events as usize });
     }
     let now = store.journal().env().now();
-    let stamp = Stamp::new(source, &spec)?;
     let max_event_bytes = store.journal().options().max_event_bytes;
     let ready: Vec<Ready> = incoming
         .into_iter()
-        .map(|event| prepare(namespace, source, &spec, http, &stamp, (event, now, max_event_bytes)))
+        .map(|event| prepare(namespace, source, spec, http, stamp, (event, now, max_event_bytes)))
         .collect::<Result<_, _>>()?;
     record(store, namespace, source, http, now, ready).await
 }
