@@ -5,11 +5,14 @@ use std::path::Path;
 use anyhow::Context as _;
 use neuraxis_sdk::Worker;
 use nx_journal::{Event, Filter};
-use nx_types::{Env, RunId};
+use nx_types::{Env, RunId, Seq};
 use parcels::{Tools, World, agents, narrator};
 
 use super::up::Running;
 use crate::cli::UpArgs;
+
+/// How many events back the narrator recalls what it told.
+const RECALLED: u64 = 10_000;
 
 /// Starts the example beside a server.
 pub(super) async fn start(running: &Running, args: &UpArgs) -> anyhow::Result<World> {
@@ -53,7 +56,10 @@ fn narrate(running: &Running) {
     for line in narrator.opening() {
         println!("{line}");
     }
-    let mut events = running.journal.subscribe(running.journal.head(), Filter::default());
+    // What happened before is not told again, but what goes on of it has names.
+    let head = running.journal.head();
+    let from = Seq(head.0.saturating_sub(RECALLED));
+    let mut events = running.journal.subscribe(from, Filter::default());
     let (stop, runs) = (running.stop.clone(), running.runs.clone());
     running.tasks.spawn(async move {
         loop {
@@ -64,6 +70,10 @@ fn narrate(running: &Running) {
             };
             let Ok(batch) = batch else { return };
             for event in batch {
+                if event.seq() < head {
+                    narrator.recall(&event.header, event.data.bytes());
+                    continue;
+                }
                 let data = data(&runs, &event).await;
                 if let Some(line) = narrator.line(&event.header, data.as_deref()) {
                     println!("{line}");

@@ -27,12 +27,15 @@ fn lines(tree: &Value) -> Vec<String> {
         let causes = list(node, "because");
         let Some((first, others)) = causes.split_first() else { break };
         sides.extend(others.iter());
+        node = first;
+        if first.get("plumbing").and_then(Value::as_bool) == Some(true) {
+            continue;
+        }
         let part = format!(" ← {}", text(first, "text"));
         match lines.last_mut() {
             Some(line) if line.chars().count() + part.chars().count() <= WIDTH => line.push_str(&part),
             _ => lines.push(format!("  {}", part.trim_start())),
         }
-        node = first;
     }
     for side in sides {
         lines.extend(self::lines(side).into_iter().map(|line| format!("    and ← {line}")));

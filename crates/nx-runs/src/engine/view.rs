@@ -339,6 +339,9 @@ pub struct WhyNode {
     /// What it followed from; the first is the direct cause.
     #[serde(default)]
     pub because: Vec<Self>,
+    /// A link that only joins two others; the text form passes over it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub plumbing: bool,
     /// Causes exist but were cut off by the depth's or breadth's bound.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,

@@ -84,7 +84,11 @@ struct Fold {
     result: Option<Value>,
     failure: Option<Value>,
     incarnation: u32,
-    /// Steps recorded before the present incarnation began.
+    /// Steps that have ended so far.
+    ended: u64,
+    /// Steps that had ended when the last incarnation was interrupted.
+    interrupted: Option<u64>,
+    /// Steps that had ended before the present incarnation began.
     recorded_before: u64,
     incarnations: u32,
 }
@@ -112,6 +116,8 @@ impl Fold {
             result: None,
             failure: None,
             incarnation: 0,
+            ended: 0,
+            interrupted: None,
             recorded_before: 0,
             incarnations: 0,
         }
@@ -137,7 +143,7 @@ impl Fold {
             RunEvent::Started(body) => {
                 self.incarnation = body.inc;
                 self.incarnations += 1;
-                self.recorded_before = self.total;
+                self.recorded_before = self.interrupted.take().unwrap_or(self.ended);
             }
             RunEvent::Completed(body) => {
                 self.result = Some((*body.result).clone());
@@ -159,7 +165,11 @@ impl Fold {
                 self.failure = None;
                 self.note(format!("retried by {}", body.by));
             }
-            RunEvent::Interrupted(body) => self.note(format!("incarnation {} ended: {}", body.inc, body.reason)),
+            RunEvent::Interrupted(body) => {
+                self.interrupted = Some(self.ended);
+                self.note(format!("incarnation {} ended: {}", body.inc, body.reason));
+            }
+            RunEvent::StepCompleted(_) | RunEvent::StepFailed(_) => self.ended += 1,
             RunEvent::Diverged(body) => {
                 for note in &body.notes {
                     self.note(format!("step {}: {}", note.n, note.what));
@@ -273,7 +283,6 @@ fn change(step: &mut StepView, entry: &Entry, incarnation: u32) {
             end(step, StepStatus::Completed);
             step.attempts = step.attempts.max(body.attempt);
             step.value = Some((*body.value).clone());
-            step.error = None;
         }
         RunEvent::AttemptFailed(body) => {
             step.status = StepStatus::Retrying;

@@ -15,6 +15,8 @@ use crate::{
 
 /// Most links followed along one chain.
 const MAX_DEPTH: usize = 64;
+/// Events read at once.
+const PAGE: usize = 1000;
 /// Most nodes in all.
 const MAX_NODES: usize = 256;
 
@@ -46,19 +48,17 @@ impl Walk<'_> {
             subject: header.subject.to_string(),
             time: header.recorded,
             text: text::line(&header.kind, header.subject.as_str(), &data),
+            plumbing: depth > 0 && text::is_plumbing(header.kind.as_str()),
             data,
             because: Vec::new(),
             truncated: false,
         };
-        for cause in self.causes(&event)? {
-            if self.seen.contains(&cause) {
-                continue;
-            }
+        if let Some(cause) = causes(&event).filter(|cause| !self.seen.contains(cause)) {
             if depth >= MAX_DEPTH || self.nodes >= MAX_NODES {
                 node.truncated = true;
-                break;
+            } else {
+                node.because.push(self.node(cause, depth + 1)?);
             }
-            node.because.push(self.node(cause, depth + 1)?);
         }
         Ok(node)
     }
@@ -76,18 +76,41 @@ impl Walk<'_> {
             Some(run) => {
                 let mut record = Record::new(self.reader.clone(), event.header.namespace.clone(), run);
                 let entry = record.event(event.header.version)?;
-                Ok(serde_json::from_slice(&entry.event.encode()?).unwrap_or_default())
+                let mut data: Value = serde_json::from_slice(&entry.event.encode()?).unwrap_or_default();
+                if let Some(n) = entry.event.step()
+                    && entry.event.identity().is_none()
+                    && let Some(identity) = identity(&mut record, n, event.header.version)?
+                    && let Some(fields) = data.as_object_mut()
+                {
+                    fields.insert("step".to_owned(), identity);
+                }
+                Ok(data)
             }
             None => Ok(serde_json::from_slice(bytes).unwrap_or_default()),
         }
     }
+}
 
-    /// What the header names.
-    fn causes(&self, event: &Event) -> Result<Vec<Seq>, Error> {
-        match event.header.causation {
-            Causation::Local(seq) => Ok(vec![seq]),
-            Causation::Foreign(of) if of.origin == event.header.origin => Ok(vec![of.seq]),
-            Causation::None | Causation::Foreign(_) => Ok(Vec::new()),
+/// What the header names.
+fn causes(event: &Event) -> Option<Seq> {
+    match event.header.causation {
+        Causation::Local(seq) => Some(seq),
+        Causation::Foreign(of) if of.origin == event.header.origin => Some(of.seq),
+        Causation::None | Causation::Foreign(_) => None,
+    }
+}
+
+/// Which step an ordinal is: only the first event of a step says so.
+fn identity(record: &mut Record, n: u64, before: u64) -> Result<Option<Value>, Error> {
+    let mut after = 0;
+    while after < before {
+        let page = record.page(after, PAGE)?;
+        let Some(last) = page.last() else { break };
+        after = last.header.version;
+        let found = page.iter().find(|entry| entry.event.step() == Some(n) && entry.event.identity().is_some());
+        if let Some(identity) = found.and_then(|entry| entry.event.identity()) {
+            return Ok(serde_json::to_value(identity).ok());
         }
     }
+    Ok(None)
 }

@@ -3,52 +3,69 @@
 use nx_types::EventType;
 use serde_json::Value;
 
-/// The line. Unknown types show their subject and what looks telling in their data.
+/// Links that only join two others: the chain reads better without them.
+pub(super) fn is_plumbing(kind: &str) -> bool {
+    matches!(
+        kind,
+        "step.started"
+            | "step.completed"
+            | "step.attempt_failed"
+            | "step.waiting"
+            | "run.started"
+            | "run.requested"
+            | "approval.requested"
+            | "reflex.fired"
+    )
+}
+
+/// The line. Unknown types show what looks telling in their data.
 pub(super) fn line(kind: &EventType, subject: &str, data: &Value) -> String {
     let text = |pointer: &str| data.pointer(pointer).and_then(Value::as_str).unwrap_or("?").to_owned();
     let number = |pointer: &str| data.pointer(pointer).map_or_else(|| "?".to_owned(), Value::to_string);
     match kind.as_str() {
-        "run.created" => {
-            let key = data.get("key").and_then(Value::as_str).map(|key| format!("/{key}")).unwrap_or_default();
-            format!("run {}{key} asked for by {}", text("/agent"), text("/by"))
-        }
+        "run.created" => created(data),
         "run.started" => format!("incarnation {} on {}", number("/inc"), text("/worker")),
-        "run.completed" => format!("{subject} completed with {}", brief(data.get("result"))),
+        "run.completed" => format!("{subject} completed {}", brief(data.get("result"))),
         "run.failed" => format!("{subject} failed: {}: {}", text("/error/name"), text("/error/message")),
         "run.cancelled" => format!("{subject} cancelled: {}", text("/reason")),
         "run.cancel_requested" => format!("cancelled by {}: {}", text("/by"), text("/reason")),
         "run.interrupted" => format!("incarnation {} ended: {}", number("/inc"), text("/reason")),
         "run.retried" => format!("retried by {}", text("/by")),
         "run.requested" => format!("{subject} asked for a run of {}", text("/agent")),
-        "step.started" => format!("{} started with {}", step(data), brief(data.pointer("/step/args"))),
-        "step.completed" => format!("{} returned {}", step(data), brief(data.get("value"))),
+        "reflex.fired" => subject.to_owned(),
+        "step.started" | "step.completed" => step(data),
         "step.failed" => format!("{} failed: {}: {}", step(data), text("/error/name"), text("/error/message")),
-        "step.attempt_failed" => {
-            format!("{} attempt {} failed: {}", step(data), number("/attempt"), text("/error/message"))
-        }
-        "step.waiting" => format!("{} waits for {}", step(data), brief(data.get("wait"))),
+        "step.attempt_failed" => format!("try {} failed: {}", number("/attempt"), text("/error/message")),
+        "step.waiting" => format!("{} waits", step(data)),
         "step.in_doubt" => format!("{} in doubt: {}", step(data), text("/reason")),
         "step.resolved" => format!("{} settled by {}", step(data), text("/by")),
-        "approval.requested" => {
-            let (who, hash) = (text("/ask/who"), short(&text("/hash")));
-            format!("{} asked {who} about {} (hash {hash})", text("/id"), brief(data.get("args")))
-        }
+        "approval.requested" => format!("{} was asked (hash {})", text("/ask/who"), short(&text("/hash"))),
         "approval.decided" => decided(data),
         "approval.escalated" => format!("{} escalated to {}", text("/id"), text("/who")),
         "approval.voted" => format!("{} agreed to by {}", text("/id"), text("/by")),
         "approval.expired" => format!("{} expired: {}", text("/id"), text("/reason")),
         "approval.withdrawn" => format!("{} withdrawn: {}", text("/id"), text("/reason")),
         "signal.received" => format!("signal {} by {}", text("/name"), text("/by")),
-        other => format!("{other} {subject} {}", brief(Some(data))).trim_end().to_owned(),
+        other => format!("{other} {}", brief(Some(data))).trim_end().to_owned(),
     }
 }
 
+/// `run redirect-and-refund/P88 by reflex/late-parcel`. A key that a reflex made of the event's id says nothing.
+fn created(data: &Value) -> String {
+    let text = |name: &str| data.get(name).and_then(Value::as_str);
+    let (agent, by) = (text("agent").unwrap_or("?"), text("by").unwrap_or("?"));
+    match text("key").filter(|key| !key.starts_with("reflex/")) {
+        Some(key) => format!("run {agent}/{key} by {by}"),
+        None => format!("run {agent} by {by}"),
+    }
+}
+
+/// `refund/A17 cents=8400 order=A17`: the step, its key, its arguments.
 fn step(data: &Value) -> String {
     let n = data.get("n").map_or_else(|| "?".to_owned(), Value::to_string);
-    match data.pointer("/step/name").and_then(Value::as_str) {
-        Some(name) => format!("{name} (step {n})"),
-        None => format!("step {n}"),
-    }
+    let Some(name) = data.pointer("/step/name").and_then(Value::as_str) else { return format!("step {n}") };
+    let key = data.pointer("/step/key").and_then(Value::as_str).map(|key| format!("/{key}")).unwrap_or_default();
+    format!("{name}{key} {}", brief(data.pointer("/step/args"))).trim_end().to_owned()
 }
 
 fn decided(data: &Value) -> String {
@@ -72,9 +89,16 @@ fn short(hash: &str) -> String {
     format!("{head}…")
 }
 
-/// A value cut to a line.
+/// A value cut to a line; an object's fields as `name=value`.
 fn brief(value: Option<&Value>) -> String {
-    let text = value.filter(|value| !value.is_null()).map(Value::to_string).unwrap_or_default();
+    let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let text = match value {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::Object(fields)) => {
+            fields.iter().map(|(name, field)| format!("{name}={}", plain(field))).collect::<Vec<_>>().join(" ")
+        }
+        Some(other) => plain(other),
+    };
     if text.chars().count() > 80 {
         let head: String = text.chars().take(79).collect();
         format!("{head}…")
@@ -95,6 +119,6 @@ mod tests {
         let kind = EventType::new("approval.decided").unwrap();
         assert_eq!(line(&kind, "run/r_0", &decided), "approved by lead (hash 9cabcdef…): ok");
         let other = EventType::new("motor.overheated").unwrap();
-        assert_eq!(line(&other, "motor/1", &json!({"c": 91})), "motor.overheated motor/1 {\"c\":91}");
+        assert_eq!(line(&other, "motor/1", &json!({"c": 91})), "motor.overheated c=91");
     }
 }
