@@ -1,7 +1,7 @@
 """The dock's agents in Python: the same agents as `src/agents.rs`, with the same names, steps and arguments, so that
 either worker can go on with a run that the other began.
 
-    neuraxis up --example parcels               # the server, the dock's services and the tools
+    neuraxis up --example parcels --example-agents-elsewhere    # the server, the dock's services and the tools
     PARCELS_WORLD=neuraxis-data/parcels/world.json python -m neuraxis worker examples/parcels/python/parcels_agents.py
 
 The toolsets `shop`, `post` and `belt` are served by the example's Rust worker; who serves a tool is no concern of an

@@ -50,11 +50,10 @@ struct Run {
 struct Step {
     name: String,
     kind: String,
-    attempt: u64,
 }
 
 /// Which commands were named already: each is named once.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Hints {
     show: bool,
     why: bool,
@@ -82,6 +81,13 @@ impl Narrator {
     pub fn line(&mut self, header: &Header, data: Option<&[u8]>) -> Option<String> {
         let data: Value = serde_json::from_slice(data?).ok()?;
         self.tell(Event { kind: header.kind.as_str(), subject: header.subject.as_str(), data: &data })
+    }
+
+    /// Takes note of an event that was told at an earlier start: later events of its run and steps go by their names.
+    pub fn recall(&mut self, header: &Header, data: Option<&[u8]>) {
+        let hints = self.hints;
+        drop(self.line(header, data));
+        self.hints = hints;
     }
 
     fn tell(&mut self, event: Event<'_>) -> Option<String> {
@@ -139,7 +145,6 @@ impl Narrator {
             step.name = lines::step_name(identity);
             text(identity, "kind").clone_into(&mut step.kind);
         }
-        step.attempt = step.attempt.max(data.get("attempt").and_then(Value::as_u64).unwrap_or(1));
     }
 
     /// What is known of the step that an event is about.

@@ -23,12 +23,13 @@ pub(super) fn of_run(narrator: &Narrator, id: &str, event: Event<'_>) -> Option<
         "run.compensating" => Some("takes back what it did".to_owned()),
         "step.completed" => {
             let step = step();
-            let tries = if step.attempt > 1 { format!(" (try {})", step.attempt) } else { String::new() };
+            let attempt = data.get("attempt").and_then(Value::as_u64).unwrap_or(1);
+            let tries = if attempt > 1 { format!(" (try {attempt})") } else { String::new() };
             worth(&step.kind).then(|| format!("✔ {}{tries}", step.name))
         }
         "step.attempt_failed" => {
-            let step = step();
-            Some(format!("↻ {}: {}; try {} follows", step.name, error(data), step.attempt + 1))
+            let attempt = data.get("attempt").and_then(Value::as_u64).unwrap_or(1);
+            Some(format!("↻ {}: {}; try {} follows", step().name, error(data), attempt + 1))
         }
         "step.failed" => Some(format!("✘ {}: {}", step().name, error(data))),
         "step.in_doubt" => Some(format!("? {} in doubt: {}", step().name, text(data, "reason"))),

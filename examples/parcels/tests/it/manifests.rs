@@ -30,11 +30,6 @@ fn every_manifest_is_accepted() {
         Reflex/belt-stopped
         Reflex/late-parcel"]]
     .assert_eq(&named.join("\n"));
-    let agents: Vec<String> = read(include_str!("../../manifests/python.yaml"))
-        .iter()
-        .map(|resource| format!("{}/{}", resource.kind, resource.metadata.name))
-        .collect();
-    assert_eq!(agents, named[..3], "the agents in Python stand for all of them");
 }
 
 #[test]
