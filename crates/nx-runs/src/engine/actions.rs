@@ -6,7 +6,7 @@ use neuraxis_sdk::frames::{self, StepError, Waiting};
 use nx_types::RunId;
 use serde_json::{Value, json};
 
-use super::{Engine, Output, SessionId, commit::Due, sessions::ToolCall, slot::Slot};
+use super::{Engine, Output, SessionId, commit::Due, runs::datum as value_of, sessions::ToolCall, slot::Slot};
 use crate::{
     error::Error,
     machine::{Action, Answer, Command, Datum, Dispatch, Obligation, Purpose, Run, RunEvent, Start, Target, Work},
@@ -15,7 +15,15 @@ use crate::{
 impl Engine {
     pub(super) fn send(&mut self, session: SessionId, frame: frames::Server) {
         if self.sessions.contains_key(&session) {
-            self.out.push(Output::Send { session, frame });
+            self.out.push(Output::Send { session, frame, about: None });
+        }
+    }
+
+    /// Sends a frame with values of a run.
+    fn send_values(&mut self, session: SessionId, run: RunId, frame: frames::Server) {
+        if let Some(open) = self.sessions.get(&session) {
+            let about = Some((open.namespace.clone(), run));
+            self.out.push(Output::Send { session, frame, about });
         }
     }
 
@@ -72,7 +80,7 @@ impl Engine {
             },
             _ => None,
         };
-        self.send(session, answer.into_frame(call, recorded));
+        self.send_values(session, run, answer.into_frame(call, recorded));
     }
 
     fn replayed(&mut self, run: RunId, version: u64) -> Result<RunEvent, Error> {
@@ -94,7 +102,9 @@ impl Engine {
             live: start.live,
             traceparent,
         };
-        self.send_to(session, frames::Server::Start(Box::new(frame)));
+        if let Some(session) = session {
+            self.send_values(session, run, frames::Server::Start(Box::new(frame)));
+        }
     }
 
     fn unready(&mut self, run: RunId, session: Option<SessionId>, step: Box<frames::Step>) {
@@ -140,7 +150,7 @@ impl Engine {
     fn try_dispatch(&mut self, run: RunId, dispatch: Dispatch) -> Result<(), Error> {
         let Dispatch { grant, purpose, work, idempotency_key, timeout_ms, .. } = dispatch;
         let mut slot = self.runs.remove(&run).ok_or(Error::Closed)?;
-        let resolved = self.resolve(&mut slot, work);
+        let resolved = resolve(&mut slot, work);
         let namespace = slot.namespace.clone();
         self.runs.insert(run, slot);
         let resolved = resolved?;
@@ -173,21 +183,8 @@ impl Engine {
         if purpose == Purpose::Execute {
             self.granted(run, grant, session);
         }
-        self.send(session, frame);
+        self.send_values(session, run, frame);
         Ok(())
-    }
-
-    fn resolve(&self, slot: &mut Slot, work: Work) -> Result<Resolved, Error> {
-        let mut value = |datum: &Datum| self.datum(slot, datum, &[], u64::MAX).map(Arc::unwrap_or_clone);
-        Ok(match work {
-            Work::Tool { name, args } => Resolved::Tool { name, args: Arc::unwrap_or_clone(args) },
-            Work::UndoTool { name, args, result } => {
-                Resolved::Tool { name, args: json!({ "args": value(&args)?, "result": value(&result)? }) }
-            }
-            Work::UndoFunction { agent, function, args, result } => {
-                Resolved::Undo { agent, function, args: value(&args)?, result: value(&result)? }
-            }
-        })
     }
 
     fn cancel_child(&mut self, parent: RunId, child: RunId, reason: String) {
@@ -250,4 +247,17 @@ fn executes_once(run: &Run, grant: frames::Grant) -> bool {
 enum Resolved {
     Tool { name: String, args: Value },
     Undo { agent: String, function: String, args: Value, result: Value },
+}
+
+fn resolve(slot: &mut Slot, work: Work) -> Result<Resolved, Error> {
+    let mut value = |datum: &Datum| value_of(slot, datum, &[], u64::MAX).map(Arc::unwrap_or_clone);
+    Ok(match work {
+        Work::Tool { name, args } => Resolved::Tool { name, args: Arc::unwrap_or_clone(args) },
+        Work::UndoTool { name, args, result } => {
+            Resolved::Tool { name, args: json!({ "args": value(&args)?, "result": value(&result)? }) }
+        }
+        Work::UndoFunction { agent, function, args, result } => {
+            Resolved::Undo { agent, function, args: value(&args)?, result: value(&result)? }
+        }
+    })
 }

@@ -8,6 +8,7 @@ use nx_types::{ApprovalId, Duration, EventType, Namespace, RunId, Seq};
 
 use super::{
     Engine, Output, Response, SessionId, Ticket, Token, fold, rows,
+    runs::datum,
     slot::{Causes, Slot},
     timers::Timer,
 };
@@ -140,7 +141,7 @@ impl Engine {
         let session = slot.session;
         let due = |actions: Vec<Action>| actions.into_iter().map(|action| Due { run: id, session, action }).collect();
         let token = self.token();
-        match self.prepare(&mut slot, events, cause, &actions) {
+        match self.prepare(&mut slot, &events, cause, &actions) {
             Ok((commit, runs)) => {
                 slot.last_token = Some(token);
                 let runs = self.adopt(slot, runs);
@@ -213,20 +214,20 @@ impl Engine {
     fn prepare(
         &mut self,
         slot: &mut Slot,
-        events: Vec<RunEvent>,
+        events: &[RunEvent],
         cause: Option<Seq>,
         actions: &[Action],
     ) -> Result<(Commit, Vec<Prepared>), Error> {
         let mut commit = Commit::default();
         let first = slot.run.version() + 1 - events.len() as u64;
-        let marks = self.add_events(&mut commit, slot, &events, first, cause)?;
+        let marks = self.add_events(&mut commit, slot, events, first, cause)?;
         let mut runs = vec![Prepared { run: slot.id(), marks, child: None }];
         for action in actions {
             if let Action::StartChild { step, run, agent, input } = action {
                 if self.runs.contains_key(run) {
                     continue;
                 }
-                let input = self.datum(slot, input, &events, first)?;
+                let input = datum(slot, input, events, first)?;
                 let place = commit.events.len() - 1;
                 let child = self.new_child(slot, (*step, *run), agent, input)?;
                 runs.push(self.add_child(&mut commit, child, Cause::Within(place))?);

@@ -50,12 +50,12 @@ pub(crate) fn approval(
         }
         RunEvent::ApprovalDecided(body) => {
             let mut row = open.remove(&body.id)?;
-            row.view.status = match &body.decision {
+            let status = match &body.decision {
                 Ruling::Approve => "approved",
                 Ruling::Deny => "denied",
                 _ => "ruled",
-            }
-            .to_owned();
+            };
+            status.clone_into(&mut row.view.status);
             row.view.decided_by = Some(body.by.clone());
             row.view.decided = Some(time);
             row.view.reason.clone_from(&body.reason);
@@ -106,7 +106,7 @@ fn over(
     time: Timestamp,
 ) -> Option<ApprovalRow> {
     let mut row = open.remove(&id)?;
-    row.view.status = status.to_owned();
+    status.clone_into(&mut row.view.status);
     row.view.reason = Some(reason.to_owned());
     row.view.decided = Some(time);
     Some(row)

@@ -40,12 +40,12 @@ impl Engine {
                 }
             },
             Worker::Fail { run, inc, error } => {
-                self.ending(session, run, inc, Command::Fail { inc, error: clip(error) })
+                self.ending(session, run, inc, Command::Fail { inc, error: clip(error) });
             }
             Worker::Stopped { run, inc } => self.ending(session, run, inc, Command::Stopped { inc }),
             Worker::Release { run, inc } => self.ending(session, run, inc, Command::Release { inc }),
             Worker::ToolDone { call, outcome } => self.tool_done(session, call, outcome),
-            Worker::Log { run, level, message, .. } => self.log(session, run, level, message),
+            Worker::Log { run, level, message, .. } => self.log(session, run, level, &message),
         }
     }
 
@@ -132,7 +132,7 @@ impl Engine {
     fn late(&mut self, session: SessionId, run: RunId, grant: frames::Grant, outcome: Outcome) {
         let Some(namespace) = self.sessions.get(&session).map(|open| open.namespace.clone()) else { return };
         self.reported(run, grant);
-        let known = self.runs.contains_key(&run) || self.dormant.contains_key(&run);
+        let known = self.namespace_of(run).is_some();
         if !known {
             // The run is over or unknown: the outcome is of no use.
             return self.send(session, frames::Server::LateTaken { run, grant });
@@ -164,7 +164,7 @@ impl Engine {
         self.command(tool.run, Command::ToolDone { grant: tool.grant, purpose: tool.purpose, outcome }, None);
     }
 
-    fn log(&mut self, session: SessionId, run: RunId, level: String, message: String) {
+    fn log(&mut self, session: SessionId, run: RunId, level: String, message: &str) {
         let Some(slot) = self.runs.get_mut(&run) else { return };
         if slot.session != Some(session) || slot.log.len() >= MAX_LINES {
             return;

@@ -170,6 +170,8 @@ pub enum Output {
         session: SessionId,
         /// The frame.
         frame: frames::Server,
+        /// The run whose values it carries: large ones are stored under its key.
+        about: Option<(Namespace, RunId)>,
     },
     /// Close a connection, after what was sent.
     Close {

@@ -12,6 +12,7 @@ mod forks;
 mod frames_in;
 mod ingest;
 mod io;
+mod loading;
 mod open;
 mod outstanding;
 pub mod record;
@@ -38,6 +39,7 @@ use nx_types::{Env, Namespace, RunId, Timestamp};
 
 use self::{
     commit::Pending,
+    loading::Loading,
     outstanding::Outstanding,
     routing::Queues,
     sessions::Session,
@@ -136,6 +138,7 @@ pub struct Engine {
     sessions: BTreeMap<SessionId, Session>,
     runs: HashMap<RunId, Box<Slot>>,
     dormant: HashMap<RunId, Dormant>,
+    loading: BTreeMap<RunId, Loading>,
     queues: Queues,
     outstanding: Outstanding,
     timers: Timers,
@@ -166,7 +169,11 @@ impl Engine {
             Input::Malformed { session, problem } => self.goodbye(session, problem, None),
             Input::Disconnected { session } => self.disconnected(session),
             Input::Request { ticket, request } => self.request(ticket, *request),
-            Input::Declared { namespace, declared } => self.set_declared(namespace, declared),
+            Input::Declared { namespace, declared } => {
+                self.declared.insert(namespace.clone(), Arc::new(declared));
+                self.queues.stir();
+                self.offer_tools(&namespace);
+            }
         }
     }
 
@@ -174,12 +181,13 @@ impl Engine {
     pub fn tick(&mut self, now: Timestamp) {
         self.advance(now);
         self.fire_timers();
+        self.load_on();
         self.route();
     }
 
     /// When [`Engine::tick`] is to be called at the latest.
     pub fn wake(&self) -> Option<Timestamp> {
-        self.timers.next()
+        if self.loading.is_empty() { self.timers.next() } else { Some(self.now) }
     }
 
     /// What is to be done, in order.
@@ -204,11 +212,5 @@ impl Engine {
     /// The clock may jump back; deadlines and leases must not.
     fn advance(&mut self, now: Timestamp) {
         self.now = self.now.max(now);
-    }
-
-    fn set_declared(&mut self, namespace: Namespace, declared: Declared) {
-        self.declared.insert(namespace.clone(), Arc::new(declared));
-        self.queues.stir();
-        self.offer_tools(&namespace);
     }
 }

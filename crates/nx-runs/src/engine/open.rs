@@ -21,7 +21,7 @@ const PAGE: usize = 1000;
 impl Engine {
     /// The engine of a log. Runs that are not over are known to it when this returns; they are loaded when they are
     /// needed, or by the first calls of [`Engine::tick`].
-    pub fn open(limits: Limits, key: RunKey, version: String, env: Env, reader: Reader) -> Result<Self, Error> {
+    pub fn open(limits: Limits, key: &RunKey, version: String, env: Env, reader: Reader) -> Result<Self, Error> {
         let now = env.now();
         let mut engine = Self {
             limits,
@@ -33,6 +33,7 @@ impl Engine {
             sessions: BTreeMap::new(),
             runs: HashMap::new(),
             dormant: HashMap::new(),
+            loading: BTreeMap::new(),
             queues: Queues::default(),
             outstanding: Outstanding::default(),
             timers: Timers::default(),

@@ -9,6 +9,7 @@ use super::{
     Engine, Output, Request, Response, Ticket,
     commit::Pending,
     ingest,
+    loading::Loaded,
     request::{Ruling, SignalRequest, StartRequest, Started},
     rows,
 };
@@ -43,7 +44,6 @@ impl Engine {
     }
 
     fn ask(&mut self, namespace: &Namespace, run: RunId, command: Command, ticket: Ticket) -> Result<(), Error> {
-        self.load(namespace, run)?;
         self.command_in(namespace, run, command, None, Some((ticket, Response::Done)));
         self.retire(run);
         Ok(())
@@ -59,7 +59,6 @@ impl Engine {
             }
         }
         self.room()?;
-        let run = self.env.run_id();
         let created = Created {
             deadline: self.deadline(&start.namespace, &start.agent, start.deadline),
             agent: start.agent,
@@ -69,7 +68,7 @@ impl Engine {
             by: start.by,
             fork: None,
         };
-        self.create(ticket, start.namespace, run, created, start.cause, start.trace)
+        self.create(ticket, start.namespace, created, start.cause, start.trace)
     }
 
     fn room(&self) -> Result<(), Error> {
@@ -104,11 +103,11 @@ impl Engine {
         &mut self,
         ticket: Ticket,
         namespace: Namespace,
-        run: RunId,
         created: Created,
         cause: Cause,
         trace: Option<nx_types::TraceParent>,
     ) -> Result<(), Error> {
+        let run = self.env.run_id();
         let key = created.key.clone();
         let agent = created.agent.clone();
         let fresh = self.new_run(namespace.clone(), run, created, trace)?;
@@ -189,7 +188,10 @@ impl Engine {
                 return Err(Error::InvalidDecision { rule });
             }
         };
-        self.load(namespace, run)?;
+        if self.load(namespace, run)? == Loaded::Later {
+            let vote = Vote { id, by, roles, ruling, hash, reason, args: args.map(Arc::new) };
+            return self.ask(namespace, run, Command::Decide(Box::new(vote)), ticket);
+        }
         if self.runs.get(&run).is_some_and(|slot| slot.run.approval(id).is_none()) {
             let status = if row.view.status == "waiting" { "decided".to_owned() } else { row.view.status };
             self.retire(run);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use nx_types::{Namespace, RunId};
 
-use super::{Engine, SessionId, sessions::Session};
+use super::{Engine, SessionId, loading::Loaded, sessions::Session};
 use crate::{
     kinds::{AgentRules, ToolRules},
     machine::{self, Command, Target, ToolSpec},
@@ -53,10 +53,18 @@ impl Engine {
         if self.room_for(namespace, agent, None).is_none() {
             return false;
         }
-        if let Err(error) = self.load(namespace, run) {
-            tracing::warn!(%run, %error, "a run that wants a worker cannot be loaded");
-            self.dequeue(kind, run);
-            return true;
+        match self.load(namespace, run) {
+            Ok(Loaded::Now) => {}
+            // It comes back to the queue once it is loaded.
+            Ok(Loaded::Later) => {
+                self.dequeue(kind, run);
+                return true;
+            }
+            Err(error) => {
+                tracing::warn!(%run, %error, "a run that wants a worker cannot be loaded");
+                self.dequeue(kind, run);
+                return true;
+            }
         }
         let Some(slot) = self.runs.get(&run) else { return false };
         if !slot.run.wants_worker() {
@@ -114,11 +122,11 @@ impl Engine {
         }
         let sticky = rules.is_some_and(|rules| rules.sticky)
             && last.is_some()
-            && self.sessions.values().any(|open| offered(open, namespace, agent, rules) == Some(last));
+            && self.sessions.values().any(|open| offered(open, namespace, agent, rules) == Some(Offer(last)));
         self.sessions
             .iter()
             .filter(|(_, open)| match offered(open, namespace, agent, rules) {
-                Some(version) => !sticky || version == last,
+                Some(version) => !sticky || version == Offer(last),
                 None => false,
             })
             .filter(|(_, open)| open.room() > 0)
@@ -145,8 +153,8 @@ impl Engine {
         if let Some(rules) = self.declared.get(namespace).and_then(|declared| declared.tool(toolset, tool)) {
             return Some(of_rules(toolset, rules));
         }
-        let offered = self.sessions.values().filter(|open| open.greeted && open.namespace == *namespace);
-        let offer = offered.filter_map(|open| open.serves(name)).next()?;
+        let mut offered = self.sessions.values().filter(|open| open.greeted && open.namespace == *namespace);
+        let offer = offered.find_map(|open| open.serves(name))?;
         let sibling = |name: &Option<String>| name.as_ref().map(|name| format!("{toolset}/{name}"));
         Some(ToolSpec {
             effect: offer.effect,
@@ -231,18 +239,17 @@ impl Engine {
     }
 }
 
-/// The version of an agent that a connection offers and the declaration allows.
-fn offered<'a>(
-    open: &'a Session,
-    namespace: &Namespace,
-    agent: &str,
-    rules: Option<&AgentRules>,
-) -> Option<Option<&'a str>> {
+/// An agent's version, if it has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Offer<'a>(Option<&'a str>);
+
+/// Whether a connection offers an agent in a version that the declaration allows, and which.
+fn offered<'a>(open: &'a Session, namespace: &Namespace, agent: &str, rules: Option<&AgentRules>) -> Option<Offer<'a>> {
     let version = open.agents.get(agent)?;
     let allowed = rules.is_none_or(|rules| {
         rules.versions.is_empty() || version.as_ref().is_some_and(|version| rules.versions.contains(version))
     });
-    (open.greeted && open.namespace == *namespace && allowed).then_some(version.as_deref())
+    (open.greeted && open.namespace == *namespace && allowed).then_some(Offer(version.as_deref()))
 }
 
 fn of_rules(toolset: &str, rules: &ToolRules) -> ToolSpec {

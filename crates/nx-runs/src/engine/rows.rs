@@ -170,7 +170,11 @@ pub fn run_key(agent: &str, key: &str) -> String {
     context.update(agent.as_bytes());
     context.update(key.as_bytes());
     let hash = context.finish();
-    hash.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    let mut bytes = [0; 16];
+    for (byte, of) in bytes.iter_mut().zip(hash.as_ref()) {
+        *byte = *of;
+    }
+    nx_types::Origin(bytes).to_string()
 }
 
 fn encode<T: Serialize>(row: &T) -> Result<Vec<u8>, Error> {

@@ -10,8 +10,7 @@ use serde_json::Value;
 
 use super::{
     Dormant, Engine, Output, Response, Ticket,
-    commit::Mark,
-    fold,
+    loading::Loaded,
     record::Record,
     rows::{self, RunRow},
     slot::{Causes, Slot},
@@ -25,14 +24,12 @@ use crate::{
     },
 };
 
-/// Events read at once while a run is loaded.
-const LOAD_PAGE: usize = 1024;
-
 impl Engine {
     /// The namespace of a run that is known to be open.
     pub(super) fn namespace_of(&self, run: RunId) -> Option<Namespace> {
         let loaded = self.runs.get(&run).map(|slot| &slot.namespace);
-        loaded.or_else(|| self.dormant.get(&run).map(|dormant| &dormant.namespace)).cloned()
+        let loading = || self.loading.get(&run).map(super::loading::Loading::namespace);
+        loaded.or_else(loading).or_else(|| self.dormant.get(&run).map(|dormant| &dormant.namespace)).cloned()
     }
 
     /// Hands a command to a run that is known to be open; nothing happens to others.
@@ -50,13 +47,25 @@ impl Engine {
         cause: Option<Seq>,
         reply: Option<(Ticket, Response)>,
     ) {
-        let decided = self.load(namespace, run).and_then(|()| self.decide(run, command));
-        match decided {
+        match self.load(namespace, run) {
+            Ok(Loaded::Later) => {
+                let (namespace, ticket) = (namespace.clone(), reply.as_ref().map(|(ticket, _)| *ticket));
+                let then = move |engine: &mut Self| engine.command_in(&namespace, run, command, cause, reply);
+                return self.once_loaded(run, ticket, then);
+            }
+            Ok(Loaded::Now) => {}
+            Err(error) => return self.cannot(run, reply, error),
+        }
+        match self.decide(run, command) {
             Ok((slot, decision)) => self.settle(slot, decision, cause, reply),
-            Err(error) => match reply {
-                Some((ticket, _)) => self.out.push(Output::Reply { ticket, answer: Err(error) }),
-                None => tracing::warn!(%run, %error, "a run could not go on"),
-            },
+            Err(error) => self.cannot(run, reply, error),
+        }
+    }
+
+    fn cannot(&mut self, run: RunId, reply: Option<(Ticket, Response)>, error: Error) {
+        match reply {
+            Some((ticket, _)) => self.out.push(Output::Reply { ticket, answer: Err(error) }),
+            None => tracing::warn!(%run, %error, "a run could not go on"),
         }
     }
 
@@ -78,91 +87,14 @@ impl Engine {
         }
     }
 
-    /// Brings a run into memory.
-    pub(super) fn load(&mut self, namespace: &Namespace, run: RunId) -> Result<(), Error> {
-        if let Some(slot) = self.runs.get(&run) {
-            return if slot.namespace == *namespace { Ok(()) } else { Err(unknown(namespace, run)) };
-        }
-        let row = self.reader.state(namespace, rows::RUN, &run.to_string())?;
-        let Some(row) = row else {
-            self.dormant.remove(&run);
-            return Err(unknown(namespace, run));
-        };
-        let row = rows::read_run(&row.bytes)?;
-        let mut slot = self.fresh_slot(namespace.clone(), run, row);
-        let mut after = match slot.row.carried {
-            Some(carried) => self.resume_from(&mut slot, carried)?,
-            None => 0,
-        };
-        loop {
-            let page = slot.record.page(after, LOAD_PAGE)?;
-            let Some(last) = page.last() else { break };
-            after = last.header.version;
-            let short = page.len() < LOAD_PAGE;
-            for entry in page {
-                self.take_in(&mut slot, &entry)?;
-            }
-            if short {
-                break;
-            }
-        }
-        slot.row.summary.status = fold::status(slot.run.status());
-        self.dormant.remove(&run);
-        let obligations = slot.run.obligations();
-        self.runs.insert(run, slot);
-        self.oblige(run, obligations);
-        self.arrange(run);
-        Ok(())
-    }
-
-    /// Takes in the beginning of a run and its last carry, in place of all that is between. Where to read on.
-    fn resume_from(&self, slot: &mut Slot, carried: u64) -> Result<u64, Error> {
-        let created = slot.record.event(1)?;
-        let carry = slot.record.event(carried)?;
-        slot.run.resume(&created.event, &carry.event, carried)?;
-        slot.causes.last = Some(carry.header.seq);
-        slot.trace = created.header.trace;
-        // Approvals that were asked for earlier and are still open stand in their rows alone.
-        let of_run = rows::with_text(&slot.run.id().to_string());
-        let mut after = None;
-        loop {
-            let page =
-                self.reader.index(&slot.namespace, rows::APPROVAL, rows::BY_RUN, &of_run, after, LOAD_PAGE, false)?;
-            let short = page.len() < LOAD_PAGE;
-            after = page.last().map(|(value, row)| (value.clone(), row.key.clone()));
-            for (_, row) in page {
-                let row = rows::read_approval(&row.bytes)?;
-                if row.view.status == "waiting" && row.version < carried {
-                    slot.approvals.insert(row.view.id, row);
-                }
-            }
-            if short {
-                return Ok(carried);
-            }
-        }
-    }
-
-    fn take_in(&self, slot: &mut Slot, entry: &super::record::Entry) -> Result<(), Error> {
-        slot.run.apply(&entry.event)?;
-        slot.causes.note(Mark::of(&entry.event), entry.header.seq);
-        slot.trace = slot.trace.or(entry.header.trace);
-        slot.fold(&entry.event);
-        let of = fold::Of { namespace: &slot.namespace, run: slot.run.id(), agent: &slot.row.summary.agent };
-        fold::approval(&mut slot.approvals, of, &entry.event, entry.header.version, entry.header.recorded);
-        if let RunEvent::Created(_) = &entry.event {
-            slot.limits = self.run_limits(&slot.namespace, &slot.row.summary.agent);
-        }
-        Ok(())
-    }
-
     /// Bounds that an agent's declaration narrows.
-    fn run_limits(&self, namespace: &Namespace, agent: &str) -> Option<Box<machine::Limits>> {
+    pub(super) fn run_limits(&self, namespace: &Namespace, agent: &str) -> Option<Box<machine::Limits>> {
         let steps = self.declared.get(namespace)?.agent(agent)?.steps?;
         Some(Box::new(machine::Limits { steps: steps.min(self.limits.run.steps), ..self.limits.run.clone() }))
     }
 
     /// Looks after what a loaded run has out.
-    fn oblige(&mut self, run: RunId, obligations: Vec<Obligation>) {
+    pub(super) fn oblige(&mut self, run: RunId, obligations: Vec<Obligation>) {
         let worker = self.runs.get(&run).and_then(|slot| slot.run.worker().map(|(worker, _)| worker.to_owned()));
         let mut lost = false;
         for obligation in obligations {
@@ -292,27 +224,6 @@ impl Engine {
         self.new_run(parent.namespace.clone(), run, created, parent.trace)
     }
 
-    /// A value that a decision speaks of; `events` are the decision's own, from version `first` on.
-    pub(super) fn datum(&self, slot: &mut Slot, datum: &Datum, events: &[RunEvent], first: u64) -> Result<Json, Error> {
-        let version = match datum {
-            Datum::Inline(value) => return Ok(value.clone()),
-            Datum::ArgsAt(version) | Datum::ValueAt(version) => *version,
-        };
-        let own = version.checked_sub(first).and_then(|place| events.get(place as usize));
-        let event = match own {
-            Some(event) => event.clone(),
-            None => slot.record.event(version)?.event,
-        };
-        let found = match datum {
-            Datum::ValueAt(_) => match event.outcome() {
-                Some(Recorded::Value(value)) => Some(value),
-                _ => None,
-            },
-            _ => event.identity().map(|step| step.args.clone()),
-        };
-        found.ok_or_else(|| Error::Record { run: slot.run.id(), version, detail: "it holds no value".to_owned() })
-    }
-
     /// What follows from where a run stands now: its timer, its place in the queue, its connection, its parking.
     pub(super) fn arrange(&mut self, run: RunId) {
         let Some(slot) = self.runs.get_mut(&run) else { return };
@@ -382,7 +293,7 @@ impl Engine {
     pub(super) fn resume(&mut self, run: RunId) {
         let Some(dormant) = self.dormant.get(&run).cloned() else { return };
         match self.load(&dormant.namespace, run) {
-            Ok(()) => {}
+            Ok(_) => {}
             Err(Error::RunUnknown { .. }) => drop(self.refused.remove(&run)),
             Err(error) => {
                 tracing::warn!(%run, %error, "a run cannot be read");
@@ -407,6 +318,27 @@ impl Engine {
     }
 }
 
-fn unknown(namespace: &Namespace, run: RunId) -> Error {
+pub(super) fn unknown(namespace: &Namespace, run: RunId) -> Error {
     Error::RunUnknown { id: run.to_string(), namespace: namespace.to_string() }
+}
+
+/// A value that a decision speaks of; `events` are the decision's own, from version `first` on.
+pub(super) fn datum(slot: &mut Slot, datum: &Datum, events: &[RunEvent], first: u64) -> Result<Json, Error> {
+    let version = match datum {
+        Datum::Inline(value) => return Ok(value.clone()),
+        Datum::ArgsAt(version) | Datum::ValueAt(version) => *version,
+    };
+    let own = version.checked_sub(first).and_then(|place| events.get(place as usize));
+    let event = match own {
+        Some(event) => event.clone(),
+        None => slot.record.event(version)?.event,
+    };
+    let found = match datum {
+        Datum::ValueAt(_) => match event.outcome() {
+            Some(Recorded::Value(value)) => Some(value),
+            _ => None,
+        },
+        _ => event.identity().map(|step| step.args.clone()),
+    };
+    found.ok_or_else(|| Error::Record { run: slot.run.id(), version, detail: "it holds no value".to_owned() })
 }

@@ -98,7 +98,7 @@ impl Engine {
             let max = self.limits.sessions as u64;
             let error = Error::Limit { what: "the number of workers", max, fix: "raise it, or retry later" };
             let frame = frames::Server::Goodbye { problem: error.problem(), retry_ms: Some(5000) };
-            self.out.push(Output::Send { session, frame });
+            self.out.push(Output::Send { session, frame, about: None });
             self.out.push(Output::Close { session });
             return;
         }
@@ -131,7 +131,7 @@ impl Engine {
         }
         let Some(open) = self.sessions.get_mut(&session) else { return };
         open.greeted = true;
-        open.worker = hello.worker.clone();
+        open.worker.clone_from(&hello.worker);
         open.sdk = hello.sdk;
         open.namespace = namespace.clone();
         open.agents = hello.agents.into_iter().map(|agent| (agent.name, agent.version)).collect();
@@ -154,6 +154,10 @@ impl Engine {
             // What it executes may belong to a run that is not loaded; its obligations are known once it is.
             if self.dormant.contains_key(&run) && self.load(&namespace, run).is_err() {
                 tracing::debug!(%run, "a worker executes for a run that cannot be loaded");
+            }
+            if self.loading.contains_key(&run) {
+                let (worker, executing) = (hello.worker.clone(), executing.clone());
+                self.once_loaded(run, None, move |engine| engine.executions_back(session, &worker, &executing));
             }
         }
         self.executions_back(session, &hello.worker, &executing);

@@ -5,7 +5,6 @@ use std::{
     sync::Arc,
 };
 
-use neuraxis_sdk::frames;
 use nx_journal::{Commit, Journal};
 use nx_types::{Env, Subject, Timestamp};
 use tokio::{
@@ -14,7 +13,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Options, handle::Shared, inlet::Inlet};
+use super::{Options, handle::Shared, inlet::Inlet, transport::Addressed};
 use crate::{
     engine::{Engine, Input, Output, SessionId, Token, record},
     error::Error,
@@ -35,8 +34,8 @@ pub(super) struct Driver {
     shared: Arc<Shared>,
     options: Options,
     tasks: TaskTracker,
-    outbound: HashMap<SessionId, mpsc::Sender<Vec<frames::Server>>>,
-    batches: BTreeMap<SessionId, Vec<frames::Server>>,
+    outbound: HashMap<SessionId, mpsc::Sender<Vec<Addressed>>>,
+    batches: BTreeMap<SessionId, Vec<Addressed>>,
     /// Commits that wait for a blob of an earlier one of the same subject, in order.
     behind_blobs: HashMap<Subject, VecDeque<(Token, Commit)>>,
 }
@@ -45,8 +44,7 @@ impl Driver {
     pub(super) fn new(
         engine: Engine,
         journal: Journal,
-        inlet: Arc<Inlet>,
-        inputs: mpsc::Receiver<Input>,
+        (inlet, inputs): (Arc<Inlet>, mpsc::Receiver<Input>),
         shared: Arc<Shared>,
         options: Options,
         tasks: TaskTracker,
@@ -88,7 +86,6 @@ impl Driver {
     }
 
     fn next_wake(&self) -> Instant {
-        #[expect(clippy::disallowed_methods, reason = "tokio's clock, which tests can pause")]
         let now = Instant::now();
         let until = self.engine.wake().map(|at| at.since(self.env.now()).to_std());
         // A clock that is set back must not make the engine sleep through a deadline.
@@ -129,7 +126,9 @@ impl Driver {
         for output in self.engine.drain() {
             match output {
                 Output::Commit { token, commit } => self.commit(token, commit),
-                Output::Send { session, frame } => self.batches.entry(session).or_default().push(frame),
+                Output::Send { session, frame, about } => {
+                    self.batches.entry(session).or_default().push(Addressed { frame, about });
+                }
                 Output::Close { session } => {
                     self.flush(session);
                     self.outbound.remove(&session);
@@ -221,7 +220,6 @@ impl Driver {
         let now = self.env.now();
         self.engine.shut_down(now);
         self.put_out();
-        #[expect(clippy::disallowed_methods, reason = "tokio's clock, which tests can pause")]
         let end = Instant::now() + self.options.shutdown_grace.to_std();
         while self.engine.in_flight() > 0 {
             let inlet = self.inlet.clone();

@@ -8,7 +8,6 @@ use std::{
     },
 };
 
-use neuraxis_sdk::frames;
 use nx_journal::{Journal, Reader};
 use nx_types::{ApprovalId, BlobId, Namespace, RunId, Subject};
 use serde_json::Value;
@@ -18,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use super::{
     ApprovalFilter, ApprovalView, BulkRetried, Connection, ForkRequest, Inbound, Options, Outbound, Page, Paged, Peer,
     Ruling, RunFilter, RunSummary, RunView, RunWatch, SignalRequest, StartRequest, Started, StepsPage, WhyNode,
-    WorkerView, inlet::Inlet, lists, show,
+    WorkerView, inlet::Inlet, lists, show, transport::Addressed,
 };
 use crate::{
     engine::{Input, Request, Response, SessionId, Ticket},
@@ -32,7 +31,7 @@ use crate::{
 pub(super) struct Shared {
     numbers: AtomicU64,
     replies: Mutex<HashMap<Ticket, oneshot::Sender<Result<Response, Error>>>>,
-    outbound: Mutex<HashMap<SessionId, mpsc::Sender<Vec<frames::Server>>>>,
+    outbound: Mutex<HashMap<SessionId, mpsc::Sender<Vec<Addressed>>>>,
 }
 
 impl Shared {
@@ -48,7 +47,7 @@ impl Shared {
         }
     }
 
-    pub(super) fn outbound(&self, session: SessionId) -> Option<mpsc::Sender<Vec<frames::Server>>> {
+    pub(super) fn outbound(&self, session: SessionId) -> Option<mpsc::Sender<Vec<Addressed>>> {
         self.outbound.lock().unwrap_or_else(PoisonError::into_inner).remove(&session)
     }
 }
@@ -180,7 +179,7 @@ impl Handle {
             return Err(error);
         }
         let inbound = Inbound::new(session, self.inlet.clone());
-        Ok(Connection { inbound, outbound: Outbound::new(batches) })
+        Ok(Connection { inbound, outbound: Outbound::new(batches, self.journal.clone()) })
     }
 
     /// Keeps a worker's large value (JSON bytes): what `{"$blob": ID}` in a frame stands for.

@@ -87,7 +87,7 @@ impl Service {
         let inlet = Arc::new(inlet::Inlet::new(sender));
         let engine = Engine::open(
             options.limits.clone(),
-            options.key.clone(),
+            &options.key,
             options.version.clone(),
             journal.env().clone(),
             journal.reader(),
@@ -96,7 +96,7 @@ impl Service {
         let tasks = TaskTracker::new();
         let handle = Handle::new(journal.clone(), inlet.clone(), &options, tasks.clone());
         let requested = requested::Requested::new(journal.clone(), handle.clone());
-        let driver = driver::Driver::new(engine, journal, inlet, inputs, handle.shared(), options, tasks.clone());
+        let driver = driver::Driver::new(engine, journal, (inlet, inputs), handle.shared(), options, tasks.clone());
         Ok((handle, Self { driver, requested, stop, tasks }))
     }
 

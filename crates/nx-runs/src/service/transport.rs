@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use neuraxis_sdk::frames::{self, MAX_FRAME_BYTES};
-use nx_types::Problem;
+use neuraxis_sdk::frames::{self, MAX_FRAME_BYTES, MAX_INLINE_BYTES};
+use nx_journal::Journal;
+use nx_types::{Namespace, Problem, RunId, Subject};
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::inlet::Inlet;
@@ -72,25 +74,76 @@ pub fn parse(text: &str) -> Result<frames::Worker, Error> {
     serde_json::from_str(text).map_err(|error| Error::frame(error.to_string()))
 }
 
+/// A frame on its way to a worker.
+#[derive(Debug)]
+pub(super) struct Addressed {
+    pub(super) frame: frames::Server,
+    /// The run whose values it carries.
+    pub(super) about: Option<(Namespace, RunId)>,
+}
+
 /// The end that gives what the worker is to get.
 #[derive(Debug)]
 pub struct Outbound {
-    batches: mpsc::Receiver<Vec<frames::Server>>,
+    batches: mpsc::Receiver<Vec<Addressed>>,
+    journal: Journal,
 }
 
 impl Outbound {
-    pub(super) fn new(batches: mpsc::Receiver<Vec<frames::Server>>) -> Self {
-        Self { batches }
+    pub(super) fn new(batches: mpsc::Receiver<Vec<Addressed>>, journal: Journal) -> Self {
+        Self { batches, journal }
     }
 
-    /// The next texts, to be written and then flushed once. `None`: the engine has closed the connection.
+    /// The next texts, to be written and then flushed once. `None`: the connection is to be closed.
     pub async fn texts(&mut self) -> Option<Vec<String>> {
-        let frames = self.frames().await?;
-        Some(frames.iter().filter_map(|frame| serde_json::to_string(frame).ok()).collect())
+        let batch = self.batches.recv().await?;
+        let mut texts = Vec::with_capacity(batch.len());
+        for addressed in batch {
+            let mut text = serde_json::to_string(&addressed.frame).ok()?;
+            if text.len() > MAX_INLINE_BYTES
+                && let Some(about) = addressed.about
+            {
+                text = self.outlined(addressed.frame, about).await?;
+            }
+            texts.push(text);
+        }
+        Some(texts)
+    }
+
+    /// A frame whose large values stand in blobs, which the worker fetches.
+    async fn outlined(&self, mut frame: frames::Server, (namespace, run): (Namespace, RunId)) -> Option<String> {
+        for value in values(&mut frame) {
+            let bytes = serde_json::to_vec(value).ok()?;
+            if bytes.len() <= MAX_INLINE_BYTES {
+                continue;
+            }
+            let subject = Subject::run(run).to_string();
+            match self.journal.put_blob(namespace.clone(), subject, bytes).await {
+                Ok(blob) => *value = json!({ "$blob": blob }),
+                Err(error) => {
+                    tracing::warn!(%run, %error, "a large value cannot be stored for its worker");
+                    return None;
+                }
+            }
+        }
+        serde_json::to_string(&frame).ok()
     }
 
     /// The next frames as they are (a worker within the process).
     pub async fn frames(&mut self) -> Option<Vec<frames::Server>> {
-        self.batches.recv().await
+        let batch = self.batches.recv().await?;
+        Some(batch.into_iter().map(|addressed| addressed.frame).collect())
+    }
+}
+
+/// The values of a frame that may be large.
+fn values(frame: &mut frames::Server) -> Vec<&mut Value> {
+    match frame {
+        frames::Server::Start(start) => [&mut start.input].into_iter().chain(&mut start.state).collect(),
+        frames::Server::Result { value, .. } => vec![value],
+        frames::Server::Execute { args, .. } => args.iter_mut().collect(),
+        frames::Server::Probe { args, .. } | frames::Server::Tool { args, .. } => vec![args],
+        frames::Server::Undo { args, result, .. } => vec![args, result],
+        _ => Vec::new(),
     }
 }

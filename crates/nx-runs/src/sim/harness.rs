@@ -12,7 +12,7 @@ use nx_journal::{
     backend::memory::{Disk, MemoryBackend},
 };
 use nx_types::{
-    ApprovalId, Duration, Env, ErrorCode as _, Namespace, Rng, RunId, Seq,
+    ApprovalId, Duration, Env, ErrorCode as _, Namespace, Rng as _, RunId, Seq,
     env::{ManualClock, SeededRng},
 };
 use serde_json::Value;
@@ -24,10 +24,9 @@ use super::{
 use crate::{
     engine::{
         Engine, Input, Limits, Output, Peer, Request, Response, RunKey, SessionId, Ticket, Token, record,
-        request::{ApprovalFilter, Page, Ruling, StartRequest, Started},
-        view::ApprovalView,
+        request::{ApprovalFilter, Page, Ruling, RunFilter, StartRequest, Started},
+        view::{ApprovalView, RunSummary},
     },
-    error::Error,
     service::lists,
 };
 
@@ -78,7 +77,8 @@ pub struct Sim {
     draws: SeededRng,
     disk: Disk,
     options: nx_journal::Options,
-    limits: Limits,
+    /// The engine's bounds, for servers that start from now on.
+    pub limits: Limits,
     server: Option<Server>,
     processes: Vec<Process>,
     scripts: Scripts,
@@ -233,7 +233,8 @@ impl Sim {
         self.run_until(|sim| {
             let reader = sim.reader()?;
             let over = |started: &Started| -> Result<bool, Failure> {
-                let summary = lists::summary(&reader, &Namespace::default(), started.run).map_err(text)?;
+                let summary =
+                    lists::summary(&reader, &Namespace::default(), started.run).map_err(|error| error.to_string())?;
                 Ok(summary.is_some_and(|summary| summary.status.is_over()))
             };
             for started in &sim.started {
@@ -322,7 +323,7 @@ impl Sim {
     pub fn waiting(&self) -> Result<Vec<ApprovalView>, Failure> {
         let page = Page { cursor: None, limit: Some(100) };
         let found = lists::approvals(&self.reader()?, &Namespace::default(), &ApprovalFilter::default(), &page);
-        Ok(found.map_err(text)?.items)
+        Ok(found.map_err(|error| error.to_string())?.items)
     }
 
     fn start_server(&mut self) -> Result<(), Failure> {
@@ -345,12 +346,39 @@ impl Sim {
             Err(error) => return Err(format!("the log does not open: {error}")),
         };
         let engine =
-            Engine::open(self.limits.clone(), RunKey::new([9; 32]), "sim".to_owned(), self.env.clone(), core.reader());
-        self.server = Some(Server { core, engine: engine.map_err(text)?, commits: VecDeque::new() });
+            Engine::open(self.limits.clone(), &RunKey::new([9; 32]), "sim".to_owned(), self.env.clone(), core.reader());
+        self.server =
+            Some(Server { core, engine: engine.map_err(|error| error.to_string())?, commits: VecDeque::new() });
         Ok(())
     }
 
-    fn kill_server(&mut self) {
+    /// Hands a request in; its answer is not awaited.
+    pub fn request(&mut self, request: Request) {
+        let ticket = Ticket(self.number());
+        self.tell(Input::Request { ticket, request: Box::new(request) });
+        self.flush();
+    }
+
+    /// Tells the engine what is declared.
+    pub fn declare(&mut self, declared: crate::kinds::Declared) {
+        self.tell(Input::Declared { namespace: Namespace::default(), declared });
+        self.flush();
+    }
+
+    /// The rows of all runs, newest first.
+    pub fn runs(&self) -> Result<Vec<RunSummary>, Failure> {
+        let page = Page { cursor: None, limit: Some(1000) };
+        let found = lists::runs(&self.reader()?, &Namespace::default(), &RunFilter::default(), &page);
+        Ok(found.map_err(|error| error.to_string())?.items)
+    }
+
+    /// The row of a run.
+    pub fn summary(&self, run: RunId) -> Result<Option<RunSummary>, Failure> {
+        lists::summary(&self.reader()?, &Namespace::default(), run).map_err(|error| error.to_string())
+    }
+
+    /// The server dies.
+    pub fn kill_server(&mut self) {
         self.note("server dies".to_owned());
         self.deaths.0 += 1;
         self.server = None;
@@ -581,7 +609,7 @@ impl Sim {
         for output in server.engine.drain() {
             match output {
                 Output::Commit { token, commit } => server.commits.push_back((token, commit)),
-                Output::Send { session, frame } => {
+                Output::Send { session, frame, .. } => {
                     if let Some(process) = self.processes.iter_mut().find(|process| process.session == Some(session)) {
                         process.down.push_back(frame);
                     }
@@ -635,7 +663,7 @@ impl Sim {
     /// The decoded events of a run.
     pub fn events(&self, run: RunId) -> Result<Vec<record::Entry>, Failure> {
         let mut record = record::Record::new(self.reader()?, Namespace::default(), run);
-        record.page(0, 100_000).map_err(text)
+        record.page(0, 100_000).map_err(|error| error.to_string())
     }
 
     /// The result of a run.
@@ -648,10 +676,6 @@ impl Sim {
             None => Err(format!("run {run} has not ended")),
         }
     }
-}
-
-fn text(error: Error) -> Failure {
-    error.to_string()
 }
 
 fn hang_up(process: &mut Process) {

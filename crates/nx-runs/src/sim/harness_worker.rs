@@ -19,6 +19,8 @@ pub enum Halt {
     Pending,
     /// It raised an error.
     Failed(StepError),
+    /// It carries this state: it begins anew from it.
+    Carry(Value),
 }
 
 /// What a script's functions return.
@@ -141,7 +143,7 @@ impl Context<'_> {
             match branch(self) {
                 Ok(value) => values.push(value),
                 Err(Halt::Failed(error)) => halt = Some(Halt::Failed(error)),
-                Err(Halt::Pending) => drop(halt.get_or_insert(Halt::Pending)),
+                Err(other) => drop(halt.get_or_insert(other)),
             }
         }
         self.scope = outer;
@@ -158,6 +160,7 @@ struct Incarnation {
     state: Option<Value>,
     answers: BTreeMap<Place, Result<Value, StepError>>,
     asked: BTreeSet<Place>,
+    carrying: Option<(u64, Value)>,
     cancelled: bool,
     ended: bool,
 }
@@ -262,6 +265,7 @@ impl Worker {
                     state: start.state,
                     answers: BTreeMap::new(),
                     asked: BTreeSet::new(),
+                    carrying: None,
                     cancelled: false,
                     ended: false,
                 };
@@ -323,6 +327,14 @@ impl Worker {
     }
 
     fn answered(&mut self, call: u64, answer: Result<Value, StepError>, out: &mut VecDeque<frames::Worker>) {
+        let carried = |found: &Incarnation| found.carrying.as_ref().is_some_and(|(of, _)| *of == call);
+        if let Some((run, incarnation)) = self.incarnations.iter_mut().find(|(_, found)| carried(found)) {
+            let run = *run;
+            incarnation.state = incarnation.carrying.take().map(|(_, state)| state);
+            incarnation.answers.clear();
+            incarnation.asked.clear();
+            return self.advance(run, out);
+        }
         let Some((run, place, _)) = self.calls.remove(&call) else { return };
         if let Some(incarnation) = self.incarnations.get_mut(&run) {
             incarnation.answers.insert(place, answer);
@@ -357,6 +369,13 @@ impl Worker {
             Err(Halt::Failed(error)) => {
                 incarnation.ended = true;
                 out.push_back(frames::Worker::Fail { run, inc, error });
+            }
+            Err(Halt::Carry(state)) => {
+                if incarnation.carrying.is_none() {
+                    self.next_call += 1;
+                    incarnation.carrying = Some((self.next_call, state.clone()));
+                    out.push_back(frames::Worker::Carry { call: self.next_call, run, inc, state });
+                }
             }
             Err(Halt::Pending) => {
                 for (place, ask) in wanted {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use neuraxis_sdk::frames::{Found, Outcome, StepError};
-use nx_types::{Rng, env::SeededRng};
+use nx_types::{Rng as _, env::SeededRng};
 use serde_json::{Value, json};
 
 /// The outside.
@@ -33,7 +33,7 @@ impl World {
     /// A world whose faults `seed` decides.
     pub fn new(seed: u64) -> Self {
         Self {
-            rng: SeededRng::new(seed ^ 0x5eed_0f_a_11),
+            rng: SeededRng::new(seed ^ 0x5eed_fa11),
             faults: (0, 0),
             refunds: BTreeMap::new(),
             cancelled: BTreeMap::new(),

@@ -62,7 +62,7 @@ struct Ran {
     deaths: (u64, u64),
 }
 
-fn simulate(seed: u64, plan: Plan, prepare: impl Fn(&mut Sim)) -> Result<Ran, Failure> {
+fn simulate(seed: u64, plan: &Plan, prepare: impl Fn(&mut Sim)) -> Result<Ran, Failure> {
     let mut sim = Sim::new(seed, plan.clone(), scripts());
     sim.world.faults = (20, 20);
     prepare(&mut sim);
@@ -133,43 +133,43 @@ fn at(places: impl IntoIterator<Item = u64>) -> BTreeSet<u64> {
 
 #[test]
 fn without_crashes_the_refund_is_made_once() {
-    let ran = simulate(1, Plan::default(), |_| {}).unwrap();
+    let ran = simulate(1, &Plan::default(), |_| {}).unwrap();
     assert_eq!(ran.end, good());
     assert_eq!(ran.deaths, (0, 0));
-    let again = simulate(1, Plan::default(), |_| {}).unwrap();
+    let again = simulate(1, &Plan::default(), |_| {}).unwrap();
     assert_eq!(ran.bytes, again.bytes, "the same seed writes the same bytes");
 }
 
 #[test]
 fn the_server_dies_at_every_write() {
-    let writes = simulate(2, Plan::default(), |_| {}).unwrap().writes;
+    let writes = simulate(2, &Plan::default(), |_| {}).unwrap().writes;
     for write in 1..writes {
-        let ran = simulate(2, Plan { server_at_write: at([write]), ..Plan::default() }, |_| {}).unwrap();
+        let ran = simulate(2, &Plan { server_at_write: at([write]), ..Plan::default() }, |_| {}).unwrap();
         assert_eq!(ran.end, good(), "write {write}");
     }
 }
 
 #[test]
 fn the_server_dies_at_every_frame() {
-    let frames = simulate(3, Plan::default(), |_| {}).unwrap().frames;
+    let frames = simulate(3, &Plan::default(), |_| {}).unwrap().frames;
     for frame in 1..=frames {
-        let ran = simulate(3, Plan { server_at_frame: at([frame]), ..Plan::default() }, |_| {}).unwrap();
+        let ran = simulate(3, &Plan { server_at_frame: at([frame]), ..Plan::default() }, |_| {}).unwrap();
         assert_eq!((ran.end, ran.deaths.0), (good(), 1), "frame {frame}");
     }
 }
 
 #[test]
 fn the_worker_dies_at_every_frame_and_after_every_effect() {
-    let frames = simulate(4, Plan::default(), |_| {}).unwrap().frames;
+    let frames = simulate(4, &Plan::default(), |_| {}).unwrap().frames;
     for frame in 1..=frames {
-        let ran = simulate(4, Plan { worker_at_frame: at([frame]), ..Plan::default() }, |_| {}).unwrap();
+        let ran = simulate(4, &Plan { worker_at_frame: at([frame]), ..Plan::default() }, |_| {}).unwrap();
         assert_eq!((ran.end, ran.deaths.1), (good(), 1), "frame {frame}");
-        simulate(4, Plan { cut_at_frame: at([frame]), ..Plan::default() }, |_| {})
+        simulate(4, &Plan { cut_at_frame: at([frame]), ..Plan::default() }, |_| {})
             .map(|ran| assert_eq!(ran.end, good(), "cut at frame {frame}"))
             .unwrap();
     }
     for effect in 1..8 {
-        let ran = simulate(4, Plan { worker_after_effect: at([effect]), ..Plan::default() }, |_| {}).unwrap();
+        let ran = simulate(4, &Plan { worker_after_effect: at([effect]), ..Plan::default() }, |_| {}).unwrap();
         assert_eq!(ran.end, good(), "effect {effect}");
     }
 }
@@ -189,11 +189,11 @@ fn everyone_dies_often() {
             clock_jumps: if seed % 7 == 0 { [(15, -3600), (30, 1800)].into() } else { [].into() },
         };
         // Sometimes the outbox cannot be searched, and a person has to look.
-        let ran = simulate(seed, plan.clone(), |sim| sim.world.searchable = seed % 3 != 0).unwrap();
+        let ran = simulate(seed, &plan, |sim| sim.world.searchable = seed % 3 != 0).unwrap();
         assert_eq!(ran.end, good(), "seed {seed} {plan:?}");
         deaths = (deaths.0 + ran.deaths.0, deaths.1 + ran.deaths.1);
         if seed % 20 == 0 {
-            let again = simulate(seed, plan, |sim| sim.world.searchable = seed % 3 != 0).unwrap();
+            let again = simulate(seed, &plan, |sim| sim.world.searchable = seed % 3 != 0).unwrap();
             assert_eq!(ran.bytes, again.bytes, "seed {seed}: the same seed writes the same bytes");
         }
     }
@@ -210,7 +210,7 @@ fn a_failed_run_is_undone_once_however_often_who_dies() {
             worker_at_frame: at(spread(3, 80)),
             ..Plan::default()
         };
-        let ran = simulate(seed, plan.clone(), |sim| sim.world.carrier = false).unwrap();
+        let ran = simulate(seed, &plan, |sim| sim.world.carrier = false).unwrap();
         assert_eq!(ran.end, undone(), "seed {seed} {plan:?}");
     }
 }

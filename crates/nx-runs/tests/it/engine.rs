@@ -1,0 +1,226 @@
+//! The engine in simulation: parking, long runs, carry, routing, declarations, forks.
+
+use neuraxis_sdk::frames::{Body, Effect};
+use nx_runs::{
+    engine::{
+        Request,
+        request::{ForkRequest, StartRequest},
+        view::RunStatus,
+    },
+    kinds::Declared,
+    machine::RunEvent,
+    sim::{
+        harness::{Plan, Sim},
+        harness_worker::{Ask, Context, Flow, Halt, Script},
+    },
+};
+use nx_types::{Namespace, Resource, RunId};
+use serde_json::{Value, json};
+
+#[derive(Debug)]
+struct Fun(fn(&mut Context<'_>) -> Flow);
+
+impl Script for Fun {
+    fn run(&self, context: &mut Context<'_>) -> Flow {
+        (self.0)(context)
+    }
+}
+
+fn sim(seed: u64, agent: fn(&mut Context<'_>) -> Flow) -> Sim {
+    Sim::new(seed, Plan::default(), Box::new(move || vec![("agent".to_owned(), Box::new(Fun(agent)) as Box<dyn Script>)]))
+}
+
+fn start(sim: &mut Sim, input: Value) -> RunId {
+    let before = sim.started.len();
+    sim.want(StartRequest::new("agent", input));
+    sim.run_until(|sim| Ok(sim.started.len() > before)).unwrap();
+    sim.started[before].run
+}
+
+fn kinds(sim: &Sim, run: RunId) -> Vec<String> {
+    sim.events(run).unwrap().iter().map(|entry| entry.event.kind().to_owned()).collect()
+}
+
+fn sleeper(context: &mut Context<'_>) -> Flow {
+    context.step(Ask::code("before", Effect::Read, json!({})))?;
+    context.step(Ask::new("nap", Body::Sleep { ms: 3_600_000 }))?;
+    context.step(Ask::code("after", Effect::Read, json!({})))
+}
+
+#[test]
+fn a_run_that_only_waits_is_parked_and_comes_back() {
+    let mut sim = sim(1, sleeper);
+    let run = start(&mut sim, json!({}));
+    sim.run_to_end().unwrap();
+    assert_eq!(
+        kinds(&sim, run).join(" "),
+        "run.created run.started step.completed step.waiting run.interrupted step.completed run.started \
+         step.completed run.completed"
+    );
+    assert_eq!(sim.world.calls["before"], 1);
+}
+
+#[test]
+fn a_parked_run_survives_the_server() {
+    let mut sim = sim(2, sleeper);
+    let run = start(&mut sim, json!({}));
+    sim.run_until(|sim| {
+        let parked = |entry: &nx_runs::engine::record::Entry| matches!(&entry.event, RunEvent::Interrupted(body) if body.parked);
+        Ok(sim.events(run)?.iter().any(parked))
+    })
+    .unwrap();
+    assert_eq!(sim.summary(run).unwrap().unwrap().status, RunStatus::Waiting);
+    sim.kill_server();
+    sim.run_to_end().unwrap();
+    assert_eq!(sim.world.calls["before"], 1);
+    assert_eq!(sim.world.calls["after"], 1);
+}
+
+fn long(context: &mut Context<'_>) -> Flow {
+    let steps = context.input["steps"].as_u64().unwrap();
+    for n in 0..steps {
+        context.step(Ask::new("tick", if n % 2 == 0 { Body::Random } else { Body::Uuid }))?;
+    }
+    Ok(json!(steps))
+}
+
+#[test]
+fn a_long_run_is_loaded_in_slices_and_replayed() {
+    let mut sim = sim(3, long);
+    let run = start(&mut sim, json!({ "steps": 5000 }));
+    sim.run_until(|sim| Ok(sim.frames > 9600)).unwrap();
+    assert!(sim.events(run).unwrap().len() > 4500);
+    sim.kill_server();
+    sim.run_to_end().unwrap();
+    assert_eq!(sim.result(run).unwrap(), json!(5000));
+    let steps = kinds(&sim, run).iter().filter(|kind| *kind == "step.completed").count();
+    assert_eq!(steps, 5000, "replayed steps are not recorded again");
+}
+
+fn carrier(context: &mut Context<'_>) -> Flow {
+    let done = context.state.map_or(0, |state| state["done"].as_u64().unwrap());
+    for n in 0..10 {
+        context.step(Ask::code("work", Effect::Idempotent, json!({ "n": done + n })))?;
+    }
+    if done + 10 < 50 { Err(Halt::Carry(json!({ "done": done + 10 }))) } else { Ok(json!(done + 10)) }
+}
+
+#[test]
+fn a_carry_makes_loading_short() {
+    for frame in [20, 60, 100, 140, 180, 220] {
+        let plan = Plan { server_at_frame: [frame].into(), worker_at_frame: [frame + 7].into(), ..Plan::default() };
+        let agent = || vec![("agent".to_owned(), Box::new(Fun(carrier)) as Box<dyn Script>)];
+        let mut sim = Sim::new(4, plan, Box::new(agent));
+        let run = start(&mut sim, json!({}));
+        sim.run_to_end().unwrap();
+        assert_eq!(sim.result(run).unwrap(), json!(50), "{}", sim.story());
+        assert_eq!(kinds(&sim, run).iter().filter(|kind| *kind == "run.carried").count(), 4);
+        let completed = kinds(&sim, run).iter().filter(|kind| *kind == "step.completed").count();
+        assert_eq!(completed, 50, "frame {frame}");
+    }
+}
+
+fn resource(kind: &str, name: &str, spec: Value) -> Resource {
+    let descriptor = nx_runs::kinds::descriptors().into_iter().find(|found| found.kind == kind).unwrap();
+    Resource {
+        api_version: nx_types::resource::API_VERSION.to_owned(),
+        kind: kind.to_owned(),
+        metadata: nx_types::Metadata { name: name.to_owned(), ..nx_types::Metadata::default() },
+        spec: (descriptor.check)(&spec).unwrap(),
+        status: Value::Null,
+    }
+}
+
+fn buyer(context: &mut Context<'_>) -> Flow {
+    context.tool("shop/find_order", json!({ "order": context.input["order"] }))
+}
+
+#[test]
+fn a_declared_toolset_rules_over_what_its_worker_says() {
+    let mut sim = sim(5, buyer);
+    sim.run_until(|sim| Ok(sim.quiet())).unwrap();
+    let shop = resource("Toolset", "shop", json!({ "tools": { "find_order": { "effect": "once" } } }));
+    sim.declare(Declared::of([&shop]));
+    let run = start(&mut sim, json!({ "order": "A1" }));
+    sim.run_to_end().unwrap();
+    let events = sim.events(run).unwrap();
+    let identity = events.iter().find_map(|entry| entry.event.identity()).unwrap();
+    assert_eq!(identity.effect, Effect::Once);
+}
+
+#[test]
+fn an_agents_limits_hold() {
+    let mut sim = sim(6, long);
+    sim.run_until(|sim| Ok(sim.quiet())).unwrap();
+    let agent = resource("Agent", "agent", json!({ "limits": { "steps": 5, "deadline": "1h" } }));
+    sim.declare(Declared::of([&agent]));
+    let run = start(&mut sim, json!({ "steps": 50 }));
+    sim.run_to_end().unwrap();
+    assert_eq!(sim.summary(run).unwrap().unwrap().status, RunStatus::Failed);
+    assert!(kinds(&sim, run).iter().filter(|kind| *kind == "step.completed").count() <= 5);
+    let RunEvent::Created(created) = &sim.events(run).unwrap()[0].event else { panic!("created") };
+    assert!(created.deadline.is_some());
+}
+
+fn payer(context: &mut Context<'_>) -> Flow {
+    let rate = context.step(Ask::code("rate", Effect::Read, json!({})))?;
+    let paid = context.step(Ask::code("refund", Effect::Idempotent, json!({ "cents": context.input["cents"] })))?;
+    context.step(Ask::code("notify", Effect::Once, json!({ "order": "A1" })))?;
+    Ok(json!({ "rate": rate, "paid": paid }))
+}
+
+#[test]
+fn a_fork_simulates_later_effects() {
+    let mut sim = sim(7, payer);
+    let run = start(&mut sim, json!({ "cents": 100 }));
+    sim.run_to_end().unwrap();
+    let fork = |at, live| {
+        Request::Fork {
+            namespace: Namespace::default(),
+            fork: ForkRequest { run, at_step: at, input: None, result: None, live, by: "ann".to_owned() },
+        }
+    };
+    sim.request(fork(Some(2), false));
+    sim.run_until(|sim| {
+        let found = sim.runs()?;
+        Ok(found.len() == 2 && found.iter().all(|run| run.status.is_over()) && sim.quiet())
+    })
+    .unwrap();
+    let forked = sim.runs().unwrap().into_iter().find(|found| found.id != run).unwrap();
+    assert_eq!(forked.status, RunStatus::Completed, "{}", sim.story());
+    assert_eq!(sim.result(forked.id).unwrap(), sim.result(run).unwrap());
+    assert_eq!((sim.world.refunds.len(), sim.world.mail.len(), sim.world.calls["rate"]), (1, 1, 1));
+}
+
+fn parent(context: &mut Context<'_>) -> Flow {
+    if context.input["leaf"] == json!(true) {
+        return context.step(Ask::code("refund", Effect::Idempotent, json!({ "n": context.input["n"] })));
+    }
+    let child = |n: u64| Body::Child { agent: "agent".to_owned(), input: json!({ "leaf": true, "n": n }) };
+    let all = context.gather(&[
+        &move |context| context.step(Ask::new("one", child(1))),
+        &move |context| context.step(Ask::new("two", child(2))),
+        &move |context| context.step(Ask::new("three", child(3))),
+    ])?;
+    Ok(json!(all.len()))
+}
+
+#[test]
+fn children_are_started_once_however_often_who_dies() {
+    for seed in 0..40 {
+        let spread = |n: u64, of: u64| (1..4).map(move |k| (seed * 7919 + n * 104_729 + k * 1_299_709) % of + k * 7).collect();
+        let plan = Plan {
+            server_at_write: spread(1, 120),
+            server_at_frame: spread(2, 60),
+            worker_at_frame: spread(3, 60),
+            ..Plan::default()
+        };
+        let agent = || vec![("agent".to_owned(), Box::new(Fun(parent)) as Box<dyn Script>)];
+        let mut sim = Sim::new(seed, plan, Box::new(agent));
+        let run = start(&mut sim, json!({}));
+        sim.run_to_end().unwrap();
+        assert_eq!(sim.result(run).unwrap(), json!(3), "seed {seed}\n{}", sim.story());
+        assert_eq!(sim.world.refunds.len(), 3);
+        assert_eq!(sim.runs().unwrap().len(), 4);
+    }
+}
