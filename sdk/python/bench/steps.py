@@ -1,5 +1,5 @@
-"""CPU of a worker process per step: against the server at NEURAXIS_URL, else against the reference server of the tests in
-another process.
+"""CPU of a worker process per step: against the server at NEURAXIS_URL, else against the reference server of the tests
+in another process.
 
     python bench/steps.py [STEPS] [RUNS...]      # one JSON object a line
 """
@@ -85,7 +85,13 @@ def measure(client: nx.Client, agent: str, step: str, steps: int, runs: int) -> 
         client.result(run)
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     value = round(cpu / (each * runs) * 1e6, 1)
-    config = {"agent": agent, "step": step, "runs": runs, "steps": each * runs, "steps_per_s": round(each * runs / wall)}
+    config = {
+        "agent": agent,
+        "step": step,
+        "runs": runs,
+        "steps": each * runs,
+        "steps_per_s": round(each * runs / wall),
+    }
     print(json.dumps({"name": "python.worker.cpu", "value": value, "unit": "us/step", "config": config}), flush=True)
 
 

@@ -10,7 +10,6 @@ from typing import Any, Callable, Optional
 from neuraxis import _logging
 from neuraxis._registry import registry
 from neuraxis._worker import Worker
-
 from reference.clock import LoopClock
 from reference.server import Run, Server
 from reference.transport import Listener

@@ -94,7 +94,9 @@ def order_sync(order: str) -> List[Any]:
 
 @nx.agent
 async def approved(order: str, cents: int) -> str:
-    return await charge(order, cents, undo=take_back, approve=nx.Approval("lead", within="4h", over_cents=5000, edit=True))
+    return await charge(
+        order, cents, undo=take_back, approve=nx.Approval("lead", within="4h", over_cents=5000, edit=True)
+    )
 
 
 @nx.agent

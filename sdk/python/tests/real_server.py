@@ -1,6 +1,6 @@
 """This SDK against the real server, as processes that are killed. Not among the tests that need nothing built:
 
-    NEURAXIS_BIN=target/debug/neuraxis PYTHONPATH=src:tests python -m unittest real_server
+NEURAXIS_BIN=target/debug/neuraxis PYTHONPATH=src:tests python -m unittest real_server
 """
 
 from __future__ import annotations
@@ -154,8 +154,10 @@ class RealServer(unittest.TestCase):
         for agent in ("order-async", "order-sync"):
             result = self.client.run(agent, {"order": agent}, timeout=PATIENCE_S)
             self.assertEqual(result, [f"plan {agent}", "reserve", "charge", "reserve", "ship", None, True])
-            self.assertEqual(Counter({kind: len(keys) for kind, keys in self.processes.counts(agent).items()}),
-                             Counter(charge=1, ship=1, reserve=2))
+            self.assertEqual(
+                Counter({kind: len(keys) for kind, keys in self.processes.counts(agent).items()}),
+                Counter(charge=1, ship=1, reserve=2),
+            )
 
     def test_keys_and_children(self) -> None:
         one = self.client.start("parent", {"text": "hello"}, key="k1")

@@ -14,7 +14,6 @@ from typing import Any, Dict, Optional
 from websockets.sync.client import ClientConnection, connect
 
 import neuraxis as nx
-
 import vectors
 from real_server import Processes
 
@@ -47,7 +46,9 @@ class Player:
     def connection(self) -> ClientConnection:
         if self.socket is None:
             url = self.url.replace("http", "ws", 1) + "/api/workers/connect"
-            self.socket = connect(url, subprotocols=["neuraxis.worker.v1"], max_size=1 << 20, proxy=None, ping_interval=2)  # type: ignore[list-item]
+            self.socket = connect(
+                url, subprotocols=["neuraxis.worker.v1"], max_size=1 << 20, proxy=None, ping_interval=2
+            )  # type: ignore[list-item]
         return self.socket
 
     def play(self) -> None:

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import neuraxis as nx
-
 from harness import PATIENCE_S, Harness
 
 SOURCES = Path(__file__).resolve().parents[1] / "src"
 
-AGENT = '''
+AGENT = """
 import logging
 import neuraxis as nx
 from dataclasses import dataclass
@@ -71,7 +70,7 @@ def hangs() -> None:
 @nx.agent
 async def mails() -> str:
     return await nx.toolset("post").mail(to="ada")
-'''
+"""
 
 
 class CommandLine(Harness):
@@ -87,9 +86,14 @@ class CommandLine(Harness):
 
     async def command(self, *arguments: str, **env: str) -> Any:
         return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "neuraxis", *arguments, cwd=self.folder.name,
+            sys.executable,
+            "-m",
+            "neuraxis",
+            *arguments,
+            cwd=self.folder.name,
             env={**os.environ, "PYTHONPATH": str(SOURCES), "NEURAXIS_URL": self.url, **env},
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
         )
 
     async def test_serves_a_file_until_sigterm(self) -> None:
@@ -149,8 +153,11 @@ class CommandLine(Harness):
     async def test_what_a_file_offers(self) -> None:
         process = await self.command("worker", "agent.py", "--check")
         out, _ = await asyncio.wait_for(process.communicate(), PATIENCE_S)
-        self.assertEqual(out.decode(), "agent redirect-and-refund\nagent waits\nagent hangs\nagent mails\n"
-                         "tool shop/find_order (read)\ntool post/was_mailed (read)\ntool post/mail (once)\n")
+        self.assertEqual(
+            out.decode(),
+            "agent redirect-and-refund\nagent waits\nagent hangs\nagent mails\n"
+            "tool shop/find_order (read)\ntool post/was_mailed (read)\ntool post/mail (once)\n",
+        )
 
     async def test_mistakes(self) -> None:
         for arguments, status, message in (

@@ -84,6 +84,7 @@ class Signatures(unittest.TestCase):
     def test_undo_is_checked_when_the_step_is_called(self) -> None:
         def refund(order: str, cents: int) -> None: ...
         def nested(order: str) -> None: ...
+
         callee = Function(refund, "x")
         self.assertEqual(undo_of(void, callee), {"function": "void"})
         self.assertEqual(undo_of(nx.toolset("shop").restock, callee), {"tool": "shop/restock"})
@@ -93,7 +94,9 @@ class Signatures(unittest.TestCase):
             undo_of(void, Function(lambda cents: None, "x"))
 
     def test_what_undo_and_probe_functions_take(self) -> None:
-        self.assertEqual(select(Function(void, "x"), {"order": "A17", "cents": 5}, "paid"), {"order": "A17", "result": "paid"})
+        self.assertEqual(
+            select(Function(void, "x"), {"order": "A17", "cents": 5}, "paid"), {"order": "A17", "result": "paid"}
+        )
         whole = Function(lambda args, result: None, "x")
         self.assertEqual(select(whole, {"a": 1}, 2), {"args": {"a": 1}, "result": 2})
 
@@ -108,13 +111,18 @@ class Signatures(unittest.TestCase):
         self.assertEqual(redirect_and_refund.arguments({"parcel": {"id": "P88"}}, None), {"parcel": Parcel("P88")})
         self.assertEqual(redirect_and_refund.arguments({"parcel": {"id": "P88"}, "limit": 1}, 7)["state"], 7)
         self.assertEqual(whole.arguments([1], None), {"input": [1]})
-        for wrong, why in (({"parsel": 1}, "no parameter `parsel`"), (None, "needs `parcel`"), ("P88", "must be an object")):
+        for wrong, why in (
+            ({"parsel": 1}, "no parameter `parsel`"),
+            (None, "needs `parcel`"),
+            ("P88", "must be an object"),
+        ):
             with self.assertRaisesRegex(nx.InputError, why):
                 redirect_and_refund.arguments(wrong, None)
 
     def test_two_agents_of_one_name(self) -> None:
         def one() -> None: ...
         def two() -> None: ...
+
         nx.agent(name="same")(one)
         with self.assertRaisesRegex(nx.UsageError, "declared twice"):
             nx.agent(name="same")(two)

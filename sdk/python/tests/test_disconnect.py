@@ -7,9 +7,8 @@ import threading
 from typing import Any, Dict, List
 
 import neuraxis as nx
-from neuraxis import _worker
-
 from harness import PATIENCE_S, Harness
+from neuraxis import _worker
 
 
 class Cut(Harness):

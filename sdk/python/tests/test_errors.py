@@ -70,18 +70,29 @@ class ToWire(unittest.TestCase):
 
 class Durations(unittest.TestCase):
     def test_forms(self) -> None:
-        self.assertEqual([millis(d) for d in ("500ms", "90s", "1h30m", "1.5s", 2, 0.25, "4d")],
-                         [500, 90_000, 5_400_000, 1500, 2000, 250, 345_600_000])
+        self.assertEqual(
+            [millis(d) for d in ("500ms", "90s", "1h30m", "1.5s", 2, 0.25, "4d")],
+            [500, 90_000, 5_400_000, 1500, 2000, 250, 345_600_000],
+        )
         for wrong in ("5", "h", "4 h", -1, True, "1m2x"):
             with self.assertRaises(nx.UsageError):
                 millis(wrong)
 
     def test_approvals(self) -> None:
-        approval = nx.Approval("lead", within="4h", over_cents=5000, escalate=["head", ("cfo", "1d")], quorum=2, edit=True)
-        self.assertEqual(approval.wire(), {
-            "who": "lead", "within_ms": 14_400_000, "over": {"cents": 5000}, "quorum": 2, "edit": True,
-            "escalate": [{"who": "head"}, {"who": "cfo", "within_ms": 86_400_000}],
-        })
+        approval = nx.Approval(
+            "lead", within="4h", over_cents=5000, escalate=["head", ("cfo", "1d")], quorum=2, edit=True
+        )
+        self.assertEqual(
+            approval.wire(),
+            {
+                "who": "lead",
+                "within_ms": 14_400_000,
+                "over": {"cents": 5000},
+                "quorum": 2,
+                "edit": True,
+                "escalate": [{"who": "head"}, {"who": "cfo", "within_ms": 86_400_000}],
+            },
+        )
         with self.assertRaisesRegex(nx.UsageError, "has no option `limit`"):
             nx.Approval("lead", limit=5)
 

@@ -10,10 +10,9 @@ import tempfile
 from pathlib import Path
 from typing import Any, List, Tuple
 
+from harness import PATIENCE_S, Harness
 from neuraxis._load import load
 from neuraxis._registry import registry
-
-from harness import PATIENCE_S, Harness
 
 GUIDE = Path(__file__).resolve().parents[3] / "docs" / "python.md"
 EXAMPLE = re.compile(r"```python\n(.*?)```\n(?:<!-- (run|call) (\S+) (?:(.*?) )?gives (.*?) -->)?", re.S)

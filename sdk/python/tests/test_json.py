@@ -70,7 +70,10 @@ class Encoding(unittest.TestCase):
             "send it as a string",
         )
         self.refused(2**60)
-        encode({"text": "12345678901234567890", "float": 0.12345678901234567, "e": 1e300, "list": ["12345678901234567"]}, "x")
+        encode(
+            {"text": "12345678901234567890", "float": 0.12345678901234567, "e": 1e300, "list": ["12345678901234567"]},
+            "x",
+        )
 
     def test_numbers_without_a_form(self) -> None:
         self.assertIn("`nan` at `/x` has no JSON form", self.refused({"x": float("nan")}))
@@ -91,7 +94,10 @@ class Encoding(unittest.TestCase):
         self.assertIn("keys must be strings", self.refused({(1, 2): 3}))
 
     def test_the_fix_is_named(self) -> None:
-        self.assertIn("at `/total`: a `Decimal` has no JSON form; send it as a string", self.refused({"total": decimal.Decimal("1.1")}))
+        self.assertIn(
+            "at `/total`: a `Decimal` has no JSON form; send it as a string",
+            self.refused({"total": decimal.Decimal("1.1")}),
+        )
         self.assertIn("base64", self.refused(b"x"))
         self.assertIn("sorted list", self.refused({"a": {1, 2}}))
         self.assertIn("timezone", self.refused(datetime.datetime(2026, 1, 1)))

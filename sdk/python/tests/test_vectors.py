@@ -6,9 +6,8 @@ import asyncio
 import unittest
 from typing import Any, Dict, List
 
-from neuraxis._worker import Worker
-
 import vectors
+from neuraxis._worker import Worker
 from reference.clock import ManualClock
 from reference.server import Server
 from reference.transport import Listener
@@ -67,8 +66,13 @@ class ReferenceMeetsVectors(unittest.TestCase):
             assert run is not None
             server.cancel(run, entry["reason"])
         elif entry["do"] == "decide":
-            server.decide(entry["approval"], entry["decision"], by=entry["by"], reason=entry.get("reason", ""),
-                          args=entry.get("args"))
+            server.decide(
+                entry["approval"],
+                entry["decision"],
+                by=entry["by"],
+                reason=entry.get("reason", ""),
+                args=entry.get("args"),
+            )
 
 
 class WorkerMeetsVectors(unittest.IsolatedAsyncioTestCase):
@@ -108,8 +112,14 @@ class WorkerMeetsVectors(unittest.IsolatedAsyncioTestCase):
             await listener.stop()
 
     async def act(
-        self, entry: Dict[str, Any], where: str, bindings: vectors.Bindings, peer: vectors.Peer, listener: Listener,
-        program: vectors.Program, worker: Worker,
+        self,
+        entry: Dict[str, Any],
+        where: str,
+        bindings: vectors.Bindings,
+        peer: vectors.Peer,
+        listener: Listener,
+        program: vectors.Program,
+        worker: Worker,
     ) -> None:
         if "server" in entry:
             for frame in entry["server"] if isinstance(entry["server"], list) else [entry["server"]]:

@@ -11,7 +11,6 @@ import threading
 from typing import Any, Dict, List
 
 import neuraxis as nx
-
 from harness import Harness
 
 undone: List[Any] = []
@@ -48,7 +47,9 @@ class Story(Harness):
         async def body(parcel: str) -> str:
             order = await shop.find_order(parcel=parcel)
             paid = await refund(
-                order["id"], order["cents"], undo=cancel_refund,
+                order["id"],
+                order["cents"],
+                undo=cancel_refund,
                 approve=nx.Approval("lead", within="4h", over_cents=5000, edit=True),
             )
             await shop.restock(order=order["id"])
@@ -130,7 +131,9 @@ class Agents(Harness):
             return "?"
 
         await self.work()
-        self.assertIn("ValueRefused the result of `broken`: at `/x`: a `set` has no JSON form", await self.result_of("catches"))
+        self.assertIn(
+            "ValueRefused the result of `broken`: at `/x`: a `set` has no JSON form", await self.result_of("catches")
+        )
 
     async def test_rules_of_use(self) -> None:
         @nx.step
@@ -190,7 +193,12 @@ class Agents(Harness):
             sys.exit(3)
 
         await self.work()
-        for name, value in (("agent", {"how": "agent"}), ("agent", {"how": "step"}), ("agent", {"how": "async"}), ("agent-sync", None)):
+        for name, value in (
+            ("agent", {"how": "agent"}),
+            ("agent", {"how": "step"}),
+            ("agent", {"how": "async"}),
+            ("agent-sync", None),
+        ):
             run = await self.run_agent(name, value)
             self.assertEqual(run.status, "failed")
             assert run.error is not None
@@ -212,12 +220,22 @@ class Agents(Harness):
         @nx.agent
         async def asks() -> Any:
             TENANT.set("acme")
-            return [await tenant(), await tenant_async(), await tenant_granted(), *await nx.gather(tenant(), tenant_granted())]
+            return [
+                await tenant(),
+                await tenant_async(),
+                await tenant_granted(),
+                *await nx.gather(tenant(), tenant_granted()),
+            ]
 
         @nx.agent
         def asks_sync() -> Any:
             TENANT.set("acme")
-            return [tenant(), tenant_async(), tenant_granted(), *nx.sync.gather(lambda: tenant(), lambda: tenant_granted())]
+            return [
+                tenant(),
+                tenant_async(),
+                tenant_granted(),
+                *nx.sync.gather(lambda: tenant(), lambda: tenant_granted()),
+            ]
 
         await self.work()
         self.assertEqual(await self.result_of("asks"), ["acme"] * 5)
@@ -447,7 +465,6 @@ class Agents(Harness):
         self.assertEqual((run.result, entered), (5, [1, 2]))
         await self.listener.connections[0].barrier()
         self.assertEqual(worker.runs, {})
-
 
     async def test_tools_that_probe_and_undo_take_arguments_by_name(self) -> None:
         seen: List[Any] = []

@@ -168,7 +168,9 @@ class Program:
 
     @staticmethod
     def body(body: Any, state: Any) -> List[Dict[str, Any]]:
-        chosen: List[Dict[str, Any]] = body if isinstance(body, list) else body["no_state" if state is None else "state"]
+        chosen: List[Dict[str, Any]] = (
+            body if isinstance(body, list) else body["no_state" if state is None else "state"]
+        )
         return chosen
 
     def play(self, operations: List[Dict[str, Any]]) -> Any:
@@ -211,8 +213,9 @@ class Program:
 
     def operate(self, op: Dict[str, Any]) -> Any:
         if "step" in op:
-            return self.step(op)(undo=self.undo_of(op), approve=approval_of(op), was=op.get("was"),
-                                 step_key=op.get("key"), **op["args"])
+            return self.step(op)(
+                undo=self.undo_of(op), approve=approval_of(op), was=op.get("was"), step_key=op.get("key"), **op["args"]
+            )
         if "tool" in op:
             toolset, _, tool = op["tool"].partition("/")
             return nx.toolset(toolset)[tool].call(op["args"], undo=self.undo_of(op), approve=approval_of(op))
@@ -261,13 +264,18 @@ class Program:
         exec(f"def function({names}):\n    return body(dict({', '.join(f'{n}={n}' for n in op['args'])}))", scope)
         options: Dict[str, Any] = {}
         if "probe" in op:
-            found = {"not_done": nx.NOT_DONE, "unknown": nx.UNKNOWN}.get(str(op["probe"])) or nx.done(op["probe"]["done"])
+            found = {"not_done": nx.NOT_DONE, "unknown": nx.UNKNOWN}.get(str(op["probe"])) or nx.done(
+                op["probe"]["done"]
+            )
             options["probe"] = lambda: found
         if "retry" in op:
             retry = op["retry"]
             options["retry"] = nx.Retry(
-                attempts=retry["attempts"], initial=retry["initial_ms"] / 1000, factor=retry["factor"],
-                max=retry["max_ms"] / 1000, jitter=retry["jitter"],
+                attempts=retry["attempts"],
+                initial=retry["initial_ms"] / 1000,
+                factor=retry["factor"],
+                max=retry["max_ms"] / 1000,
+                jitter=retry["jitter"],
             )
         made = nx.step(name=op["step"], effect=op.get("effect", "code"), **options)(scope["function"])
         self.steps[op["step"]] = made
@@ -281,7 +289,10 @@ def approval_of(op: Dict[str, Any]) -> Optional[nx.Approval]:
         return None
     within = spec.get("within_ms")
     return nx.Approval(
-        spec["who"], within=None if within is None else within / 1000, edit=spec.get("edit", False), over=spec.get("over")
+        spec["who"],
+        within=None if within is None else within / 1000,
+        edit=spec.get("edit", False),
+        over=spec.get("over"),
     )
 
 

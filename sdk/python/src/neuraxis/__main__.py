@@ -38,7 +38,11 @@ def main(arguments: Optional[List[str]] = None) -> int:
             _print_offers()
             return 0
         serve(
-            options.url, options.token, namespace=options.namespace, runs=options.runs, threads=options.threads,
+            options.url,
+            options.token,
+            namespace=options.namespace,
+            runs=options.runs,
+            threads=options.threads,
             grace=options.grace,
         )
         return 0

@@ -26,7 +26,20 @@ Waiter = Union["asyncio.Future[Dict[str, Any]]", "concurrent.futures.Future[Dict
 class Run:
     """One incarnation of a run, executed here."""
 
-    __slots__ = ("id", "inc", "agent", "worker", "session", "live", "flows", "info", "phase", "reason", "input", "state")
+    __slots__ = (
+        "id",
+        "inc",
+        "agent",
+        "worker",
+        "session",
+        "live",
+        "flows",
+        "info",
+        "phase",
+        "reason",
+        "input",
+        "state",
+    )
 
     def __init__(self, worker: "Worker", session: "Session", start: Dict[str, Any]) -> None:
         self.id: str = start["run"]

@@ -20,8 +20,20 @@ class Function:
     """A function with its signature read."""
 
     __slots__ = (
-        "function", "name", "is_async", "key", "parameters", "defaults", "required", "plain", "signature", "revivers",
-        "returns", "_positional_only", "_rest", "_rest_named",
+        "function",
+        "name",
+        "is_async",
+        "key",
+        "parameters",
+        "defaults",
+        "required",
+        "plain",
+        "signature",
+        "revivers",
+        "returns",
+        "_positional_only",
+        "_rest",
+        "_rest_named",
     )
 
     def __init__(self, function: Callable[..., Any], what: str) -> None:
@@ -85,7 +97,7 @@ class Function:
         """A call's arguments by name, defaults included: a person who approves them sees them all."""
         if self.key is not None and self.key in kwargs:
             raise TypeError(
-                f"{self.name}() gets `{self.key}` from the server; to name this call's place in the record pass `step_key=`"
+                f"{self.name}() gets `{self.key}` from the server; to name this call's place pass `step_key=`"
             )
         if self.plain and len(args) <= len(self.parameters):
             bound = dict(self.defaults) if self.defaults else {}
@@ -119,9 +131,7 @@ class Function:
 
     def revive(self, args: Mapping[str, Any]) -> Dict[str, Any]:
         """Arguments from JSON in the declared types, checked against the signature."""
-        revived = {
-            name: self.revivers[name](value) if name in self.revivers else value for name, value in args.items()
-        }
+        revived = {name: self.revivers[name](value) if name in self.revivers else value for name, value in args.items()}
         if self.plain:
             unknown = [name for name in revived if name not in self.signature.parameters]
             if unknown:

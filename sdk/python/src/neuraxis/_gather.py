@@ -20,10 +20,10 @@ MAX_BRANCH_THREADS = 64
 def gather(*branches: Any, **named: Any) -> Awaitable[Any]:
     """Runs branches side by side and joins them: a list of their results, or a dict if they are named.
 
-    `await nx.gather(a(1), b(2))`, `await nx.gather(left=a(1), right=b(2))`; a text before them names the gather in the
-    record: `nx.gather("refunds", *[refund(o) for o in orders])`. A branch is an awaitable, or a function without
-    parameters (sync agents: functions only). If a branch fails, those that merely wait are stopped, those that execute a
-    step end it, and the first failure is raised."""
+    `await nx.gather(a(1), b(2))`, `await nx.gather(left=a(1), right=b(2))`; a text before them names the gather in
+    the record: `nx.gather("refunds", *[refund(o) for o in orders])`. A branch is an awaitable, or a function without
+    parameters (sync agents: functions only). If a branch fails, those that merely wait are stopped, those that execute
+    a step end it, and the first failure is raised."""
     name: Optional[str] = None
     if branches and isinstance(branches[0], str):
         name, branches = branches[0], branches[1:]
@@ -126,7 +126,9 @@ def _gather_blocking(flow: Flow, scope: str, labelled: List[Tuple[str, Branch]],
     run = flow.enter()
     flows: List[Flow] = []
     try:
-        with concurrent.futures.ThreadPoolExecutor(min(len(labelled), MAX_BRANCH_THREADS) or 1, "neuraxis-branch") as pool:
+        with concurrent.futures.ThreadPoolExecutor(
+            min(len(labelled), MAX_BRANCH_THREADS) or 1, "neuraxis-branch"
+        ) as pool:
             work: "List[concurrent.futures.Future[Any]]" = []
             for label, branch in labelled:
                 inner = Flow(run, f"{scope}.{label}")

@@ -146,13 +146,20 @@ class Grants:
         context = call.context or contextvars.copy_context()
         timeout = frame.get("timeout_ms", operation.timeout_ms)
         if frame.get("args") is None:
-            self._launch(grant, operation.function, operation.args, frame.get("idempotency_key"), context, execution, timeout)
+            self._launch(
+                grant, operation.function, operation.args, frame.get("idempotency_key"), context, execution, timeout
+            )
         else:
             self._worker.spawn(self._execute_edited(grant, operation.function, frame, context, execution, timeout))
 
     async def _execute_edited(
-        self, grant: Grant, function: Function, frame: Dict[str, Any], context: contextvars.Context,
-        execution: Execution, timeout: Optional[int],
+        self,
+        grant: Grant,
+        function: Function,
+        frame: Dict[str, Any],
+        context: contextvars.Context,
+        execution: Execution,
+        timeout: Optional[int],
     ) -> None:
         """A person changed the arguments, or another worker called: they arrive as JSON."""
         try:
@@ -167,8 +174,14 @@ class Grants:
         self._launch(grant, function, args, frame.get("idempotency_key"), context, execution, timeout)
 
     def _launch(
-        self, grant: Grant, function: Function, args: Dict[str, Any], key: Optional[str], context: contextvars.Context,
-        execution: Execution, timeout_ms: Optional[int],
+        self,
+        grant: Grant,
+        function: Function,
+        args: Dict[str, Any],
+        key: Optional[str],
+        context: contextvars.Context,
+        execution: Execution,
+        timeout_ms: Optional[int],
     ) -> None:
         loop, worker = self._worker.loop, self._worker
         name = execution.name
@@ -366,4 +379,6 @@ def select(function: Function, args: Any, result: Any, key: Optional[str] = None
             )
         elif name in function.defaults:
             named[name] = function.defaults[name]
-    return {name: function.revivers[name](value) if name in function.revivers else value for name, value in named.items()}
+    return {
+        name: function.revivers[name](value) if name in function.revivers else value for name, value in named.items()
+    }

@@ -63,7 +63,9 @@ def _fix_for(value: Any) -> str:
         "timedelta": "send its seconds",
         "coroutine": "await it first",
     }
-    return f"a `{name}` has no JSON form; {fixes.get(name, 'return a dict, list, str, number, bool, None or a dataclass')}"
+    return (
+        f"a `{name}` has no JSON form; {fixes.get(name, 'return a dict, list, str, number, bool, None or a dataclass')}"
+    )
 
 
 _encode = json.JSONEncoder(
@@ -88,11 +90,7 @@ def encode(value: Any, what: str) -> str:
             ) from None
     if text.startswith(_BLOB) and isinstance(value, Mapping) and len(value) == 1:
         raise NotJson(f"{what} is an object with the single key `$blob`, which is reserved; add a key or rename it")
-    if (
-        _LONG_INTEGER.search(text)
-        or isinstance(value, int)
-        or text.count("[") + text.count("{") > MAX_DEPTH
-    ):
+    if _LONG_INTEGER.search(text) or isinstance(value, int) or text.count("[") + text.count("{") > MAX_DEPTH:
         found = _walk(json.loads(text), "")
         if found:
             raise NotJson(f"{what}: {found}")
@@ -219,7 +217,9 @@ class _DataclassReviver:
         if self._fields is None:
             hints = hints_of(self._type)
             self._fields = {
-                field.name: reviver(hints.get(field.name, Any)) for field in dataclasses.fields(self._type) if field.init
+                field.name: reviver(hints.get(field.name, Any))
+                for field in dataclasses.fields(self._type)
+                if field.init
             }
         if not isinstance(value, dict):
             raise TypeError(f"`{self._type.__name__}` needs an object, not `{type(value).__name__}`")

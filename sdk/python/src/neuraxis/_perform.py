@@ -29,7 +29,18 @@ class Operation:
     """What is asked of the server, and how to execute it here if the server says so."""
 
     __slots__ = (
-        "name", "head", "value", "tail", "frame", "function", "args", "effect", "ahead", "outcome", "revive", "probe",
+        "name",
+        "head",
+        "value",
+        "tail",
+        "frame",
+        "function",
+        "args",
+        "effect",
+        "ahead",
+        "outcome",
+        "revive",
+        "probe",
         "timeout_ms",
     )
 
@@ -171,9 +182,7 @@ def _value(operation: Operation, answer: Dict[str, Any]) -> Any:
     return value if operation.revive is None else operation.revive(value)
 
 
-def _refused(
-    operation: Operation, session: "Session", entry: Call, problem: Dict[str, Any], refusals: int
-) -> float:
+def _refused(operation: Operation, session: "Session", entry: Call, problem: Dict[str, Any], refusals: int) -> float:
     """How many seconds to wait before the same call is made again; raises if it must not be."""
     if not problem.get("retryable", False):
         raise Refused(operation.name, problem)
@@ -209,8 +218,9 @@ async def _execute_ahead(operation: Operation, number: int, flow: Flow) -> Outco
     token = execution_here.set(execution)
     try:
         if operation.timeout_ms is not None:
-            return await _within(asyncio.ensure_future(outcome_of_async(function, operation.args, operation.name)),
-                                 operation.timeout_ms)
+            return await _within(
+                asyncio.ensure_future(outcome_of_async(function, operation.args, operation.name)), operation.timeout_ms
+            )
         return await outcome_of_async(function, operation.args, operation.name)
     finally:
         execution_here.reset(token)
@@ -275,7 +285,11 @@ outcome_of = _outcome_of
 
 
 async def outcome_of_async(
-    function: "Function", args: Dict[str, Any], name: str, execution: Optional[Execution] = None, key: Optional[str] = None
+    function: "Function",
+    args: Dict[str, Any],
+    name: str,
+    execution: Optional[Execution] = None,
+    key: Optional[str] = None,
 ) -> Outcome:
     """Executes an async function; what came of it."""
     if execution is not None:
@@ -300,7 +314,9 @@ def success(value: Any, name: str) -> Outcome:
 def value_refused(error: BaseException) -> Outcome:
     """The outcome of an execution that took place and whose value can't be recorded: of an effect `once`, the server
     then takes it as in doubt, not as failed."""
-    return "error", encode({"name": "ValueRefused", "message": str(error)[:MESSAGE_MAX], "retryable": False}, "the error")
+    return "error", encode(
+        {"name": "ValueRefused", "message": str(error)[:MESSAGE_MAX], "retryable": False}, "the error"
+    )
 
 
 def failure(error: BaseException, with_traceback: bool = True) -> Outcome:
@@ -322,4 +338,3 @@ def not_in_async(what: str) -> None:
     """Raises if the calling thread runs an event loop, which a blocking call would stop."""
     if asyncio._get_running_loop() is not None:
         raise UsageError(f"{what} blocks and was called from async code; await the call without `.sync`")
-

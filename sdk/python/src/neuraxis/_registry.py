@@ -72,7 +72,9 @@ class Registry:
         """The part of `hello` that says what this worker can do."""
         agents: List[Dict[str, Any]] = []
         for agent in self.agents.values():
-            agents.append({"name": agent.name} if agent.version is None else {"name": agent.name, "version": agent.version})
+            agents.append(
+                {"name": agent.name} if agent.version is None else {"name": agent.name, "version": agent.version}
+            )
         toolsets = [
             {"name": name, "tools": [tool.offer() for tool in tools.values()]} for name, tools in self.tools.items()
         ]
@@ -82,7 +84,10 @@ class Registry:
 def _add(table: Dict[str, Any], name: str, entry: Any, what: str) -> None:
     known = table.get(name)
     place = getattr(entry.function, "__qualname__", name)
-    if known is not None and (known.function.__module__, known.function.__qualname__) != (entry.function.__module__, place):
+    if known is not None and (known.function.__module__, known.function.__qualname__) != (
+        entry.function.__module__,
+        place,
+    ):
         raise UsageError(
             f"{what} `{name}` is declared twice: `{known.function.__module__}.{known.function.__qualname__}` and "
             f"`{entry.function.__module__}.{place}`; give one another `name=`"

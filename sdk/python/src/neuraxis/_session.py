@@ -84,7 +84,9 @@ class Session:
         value, outcome = operation.value, operation.outcome
         try:
             small_value = await self.worker.blobs.upload(run, value[1]) if value and is_large(value[1]) else None
-            small_outcome = await self.worker.blobs.upload(run, outcome[1]) if outcome and is_large(outcome[1]) else None
+            small_outcome = (
+                await self.worker.blobs.upload(run, outcome[1]) if outcome and is_large(outcome[1]) else None
+            )
         except Exception as error:
             self.calls.pop(call.number, None)
             self._fail(call, error)
@@ -251,8 +253,10 @@ class Session:
         if late > self.lease / 3:
             # What the server sent meanwhile is still to be read: its silence can't be told from ours.
             log.warning(
-                "the event loop was blocked for %.1f s by async code; after %.0f s the server takes this worker as lost. "
-                "What blocks belongs into sync steps", late, self.lease,
+                "the event loop was blocked for %.1f s by async code; after %.0f s the server takes the worker as lost. "
+                "What blocks belongs into sync steps",
+                late,
+                self.lease,
             )
         elif now - self.wire.last_heard > self.lease:
             self.wire.abort(f"no sign of life from the server for {now - self.wire.last_heard:.0f} s")

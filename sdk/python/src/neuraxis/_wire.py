@@ -130,7 +130,9 @@ class Wire(asyncio.Protocol):
             self.opened.set_result(None)
         elif isinstance(error, InvalidStatus):
             body = error.response.body or b""
-            self.opened.set_exception(HandshakeRefused(error.response.status_code, body[:500].decode("utf-8", "replace")))
+            self.opened.set_exception(
+                HandshakeRefused(error.response.status_code, body[:500].decode("utf-8", "replace"))
+            )
         else:
             self.opened.set_exception(error)
 
@@ -140,7 +142,9 @@ class Wire(asyncio.Protocol):
         self._lost = True
         if not self.opened.done():
             error: Any = self.protocol.handshake_exc or ConnectionError(reason)
-            self.opened.set_exception(error if isinstance(error, (InvalidHandshake, WebSocketException)) else ConnectionError(reason))
+            self.opened.set_exception(
+                error if isinstance(error, (InvalidHandshake, WebSocketException)) else ConnectionError(reason)
+            )
         self.on_lost(reason)
 
     # ---- sending ----

@@ -37,8 +37,15 @@ class Worker:
     """Serves the agents and tools of a registry to a server."""
 
     def __init__(
-        self, registry: Registry, url: str, token: Optional[str], *, namespace: Optional[str] = None, runs: int = 64,
-        threads: int = 64, grace: float = 20.0,
+        self,
+        registry: Registry,
+        url: str,
+        token: Optional[str],
+        *,
+        namespace: Optional[str] = None,
+        runs: int = 64,
+        threads: int = 64,
+        grace: float = 20.0,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.registry = registry
@@ -134,8 +141,12 @@ class Worker:
     def hello(self) -> Dict[str, Any]:
         """The first frame."""
         hello: Dict[str, Any] = {
-            "t": "hello", "protocol": [1], "sdk": f"neuraxis-python/{__version__}", "worker": self.id,
-            **self.registry.offers(), "runs": self.capacity,
+            "t": "hello",
+            "protocol": [1],
+            "sdk": f"neuraxis-python/{__version__}",
+            "worker": self.id,
+            **self.registry.offers(),
+            "runs": self.capacity,
         }
         if self.namespace is not None:
             hello["namespace"] = self.namespace
@@ -359,6 +370,3 @@ def addresses(url: str) -> "tuple[str, str]":
         path = path[: -len("/api/workers/connect")]
     base = urlunsplit((http, parts.netloc, path, "", ""))
     return urlunsplit((socket, parts.netloc, f"{path}/api/workers/connect", "", "")), base
-
-
-

@@ -22,9 +22,13 @@ class Agent(Generic[R]):
     def __init__(self, function: Callable[..., Any], *, name: Optional[str], version: Optional[str]) -> None:
         self.callee = Function(function, "`@nx.agent`")
         if not self.callee.plain:
-            raise UsageError(f"agent `{self.callee.name}` must have named parameters: a run's input is an object by name")
+            raise UsageError(
+                f"agent `{self.callee.name}` must have named parameters: a run's input is an object by name"
+            )
         if self.callee.key is not None:
-            raise UsageError(f"agent `{self.callee.name}` takes an `nx.Key`, which steps and tools have; see `nx.run_info()`")
+            raise UsageError(
+                f"agent `{self.callee.name}` takes an `nx.Key`, which steps and tools have; see `nx.run_info()`"
+            )
         self.function = function
         self.name = name or self.callee.name.replace("_", "-")
         self.version = version
@@ -63,7 +67,7 @@ class Agent(Generic[R]):
 
     def __call__(self, *args: Any, **kwargs: Any) -> R:
         raise UsageError(
-            f"`{self.name}` is an agent: start a run of it by `nx.Client().start(\"{self.name}\", {{…}})`, in an agent "
+            f'`{self.name}` is an agent: start a run of it by `nx.Client().start("{self.name}", {{…}})`, in an agent '
             "by `nx.child(…)`, or test its function by `.function(…)`"
         )
 
@@ -86,8 +90,8 @@ def agent(*, name: Optional[str] = ..., version: Optional[str] = ...) -> "AgentD
 def agent(
     function: Optional[Callable[..., Any]] = None, *, name: Optional[str] = None, version: Optional[str] = None
 ) -> Union[Agent[Any], "AgentDecorator"]:
-    """Makes a function an agent. Its name is the function's with dashes: `redirect_and_refund` is `redirect-and-refund`.
-    `version` informs `runs show`."""
+    """Makes a function an agent. Its name is the function's with dashes: `redirect_and_refund` is
+    `redirect-and-refund`. `version` informs `runs show`."""
     decorator = AgentDecorator(name, version)
     return decorator if function is None else decorator(function)
 

@@ -23,7 +23,9 @@ def _head(name: str, kind: str, **more: Any) -> str:
 
 def sleep(duration: Duration, *, step_key: Optional[str] = None) -> Awaitable[None]:
     """Waits, over restarts of worker and server. The run may be parked meanwhile: it costs nothing."""
-    operation = Operation("sleep", _head("sleep", "sleep", ms=millis(duration)), None, tail_of(None, None, None, step_key))
+    operation = Operation(
+        "sleep", _head("sleep", "sleep", ms=millis(duration)), None, tail_of(None, None, None, step_key)
+    )
     return cast("Awaitable[None]", call(operation, "`nx.sleep`"))
 
 
@@ -46,7 +48,7 @@ def approval(
     message: Optional[str] = None,
     step_key: Optional[str] = None,
 ) -> Awaitable[Decision]:
-    """Asks a person for a decision that guards no single call. (One that does belongs to it: `approve=nx.Approval(…)`.)"""
+    """Asks a person for a decision that guards no single call. (One that does belongs to it: `approve=`.)"""
     approve = Approval(who, within=within, escalate=escalate, quorum=quorum, edit=edit, message=message)
     value = encode(args, f"what `{name}` is decided on")
     operation = Operation(
@@ -80,7 +82,7 @@ start = child
 
 
 def emit(type: str, data: Any = None, *, step_key: Optional[str] = None) -> Awaitable[Any]:
-    """Writes an event to the log, once; its place there. Types are dotted and in the past tense: `parcel.redirected`."""
+    """Writes an event to the log, once; its place there. Types are dotted, in the past tense: `parcel.redirected`."""
     value = encode(data, f"the data of event `{type}`")
     operation = Operation(type, _head(type, "emit"), ("args", value), tail_of(None, None, None, step_key))
     return cast("Awaitable[Any]", call(operation, "`nx.emit`"))
@@ -115,9 +117,13 @@ def carry(state: Any) -> Awaitable[NoReturn]:
     flow = current_flow("`nx.carry`")
     agent = flow.run.worker.registry.agents.get(flow.run.agent)
     if agent is not None and not agent.takes_state:
-        raise UsageError(f"agent `{agent.name}` has no parameter `state`, which `nx.carry` hands over; add `state=None`")
+        raise UsageError(
+            f"agent `{agent.name}` has no parameter `state`, which `nx.carry` hands over; add `state=None`"
+        )
     if flow.scope:
-        raise UsageError("`nx.carry` was called within a gather: its other branches would be lost; call it after the join")
+        raise UsageError(
+            "`nx.carry` was called within a gather: its other branches would be lost; call it after the join"
+        )
     text = encode(state, "the state carried")
 
     def unwind(_: Any) -> Any:

@@ -46,7 +46,11 @@ class Client:
     """The HTTP API of a server. Address and token come from NEURAXIS_URL and NEURAXIS_TOKEN if not given."""
 
     def __init__(
-        self, url: Optional[str] = None, token: Optional[str] = None, *, namespace: Optional[str] = None,
+        self,
+        url: Optional[str] = None,
+        token: Optional[str] = None,
+        *,
+        namespace: Optional[str] = None,
         timeout: float = 10.0,
     ) -> None:
         address, self._token = settings(url, token)
@@ -55,7 +59,11 @@ class Client:
         self._timeout = timeout
 
     def start(
-        self, agent: Union[str, "Agent[Any]"], input: Any = None, *, key: Optional[str] = None,
+        self,
+        agent: Union[str, "Agent[Any]"],
+        input: Any = None,
+        *,
+        key: Optional[str] = None,
         deadline: Optional[Duration] = None,
     ) -> str:
         """Starts a run; its id. With a `key` it is started once, however often this is called. `deadline` is the
@@ -96,7 +104,11 @@ class Client:
                 time.sleep(0.05)  # a server that does not wait must not be asked in a tight loop
 
     def run(
-        self, agent: Union[str, "Agent[Any]"], input: Any = None, *, key: Optional[str] = None,
+        self,
+        agent: Union[str, "Agent[Any]"],
+        input: Any = None,
+        *,
+        key: Optional[str] = None,
         timeout: Optional[Duration] = None,
     ) -> Any:
         """Starts a run and waits for its result."""

@@ -141,7 +141,7 @@ def step_failed(step: str, error: Mapping[str, Any]) -> StepFailed:
     return StepFailed(step, error)
 
 
-# Statuses of the 4xx class that may pass by themselves: timeout, conflict with a request under way, too early, too many.
+# 4xx that may pass by themselves: timeout, conflict with a request under way, too early, too many.
 _PASSING = frozenset((408, 409, 425, 429))
 
 

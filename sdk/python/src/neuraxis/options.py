@@ -95,7 +95,7 @@ class Approval:
         **over_arguments: float,
     ) -> None:
         if not isinstance(who, str) or not who:
-            raise UsageError("an approval names the role or person who decides: `nx.Approval(\"lead\")`")
+            raise UsageError('an approval names the role or person who decides: `nx.Approval("lead")`')
         self.who = who
         self.within = within
         self.escalate = [_rung(rung) for rung in ([escalate] if isinstance(escalate, str) else escalate)]
@@ -115,7 +115,9 @@ class Approval:
             result["within_ms"] = millis(self.within, "within")
         if self.escalate:
             result["escalate"] = [
-                {"who": rung.who} if rung.within is None else {"who": rung.who, "within_ms": millis(rung.within, "within")}
+                {"who": rung.who}
+                if rung.within is None
+                else {"who": rung.who, "within_ms": millis(rung.within, "within")}
                 for rung in self.escalate
             ]
         if self.quorum is not None:

@@ -55,13 +55,18 @@ async def serve_async(
     declarations: Registry = registry,
     signals: bool = True,
 ) -> None:
-    """The same within a running event loop. `signals=False` leaves SIGTERM and SIGINT alone: cancel the task to stop."""
+    """The same within a running event loop. `signals=False` leaves SIGTERM and SIGINT alone: cancel the task to end."""
     if not declarations.agents and not declarations.tools:
         raise UsageError("nothing to serve: import the modules with your `@nx.agent` and `@nx.tool` functions first")
     address, secret = settings(url, token)
     worker = Worker(
-        declarations, address, secret, namespace=namespace or os.environ.get("NEURAXIS_NAMESPACE") or None, runs=runs,
-        threads=threads, grace=grace,
+        declarations,
+        address,
+        secret,
+        namespace=namespace or os.environ.get("NEURAXIS_NAMESPACE") or None,
+        runs=runs,
+        threads=threads,
+        grace=grace,
     )
     handler = _logging.attach(log_level)
     installed = _install(worker) if signals else []

@@ -63,7 +63,7 @@ def tail_of(
         options["undo"] = undo
     if approve is not None:
         if not isinstance(approve, Approval):
-            raise UsageError("`approve` takes an `nx.Approval`: `approve=nx.Approval(\"lead\", within=\"4h\")`")
+            raise UsageError('`approve` takes an `nx.Approval`: `approve=nx.Approval("lead", within="4h")`')
         options["approve"] = approve.wire()
     return "," + encode(options, "the options of a call")[1:-1] if options else ""
 
@@ -124,7 +124,7 @@ class Step(Generic[R]):
         step_key: Optional[str] = None,
         **kwargs: Any,
     ) -> Awaitable[R]:
-        """Performs the step: `await` it in async agents; in sync agents this is the result itself (`.sync` types it so).
+        """Performs the step: `await` it in async agents; in sync agents this is the result (`.sync` types it so).
 
         `undo` names the function, step or tool that undoes it when the run fails or is cancelled; `approve` asks a
         person first; `was` is the step's former name; `step_key` names this call's place in the record, instead of
@@ -232,10 +232,16 @@ def step(
     `effect` says what it does to the world: `code` (nothing), `read`, `idempotent` (repeating it with the same key
     changes nothing more), `once` (changes it each time; never repeated by itself). `retries` counts the attempts after
     the first; `retry` says more. `probe` tells whether a call took place. `key_window` is how long the outside honours
-    an idempotency key. `on_change` (`fail`, `rerun`, `ask`) says what to do when a replay comes with other arguments."""
+    an idempotency key. `on_change` (`fail`, `rerun`, `ask`) says what to do if a replay has other arguments."""
     decorator = StepDecorator(
-        effect=effect, retry=retry_of(retries, retry), timeout=timeout, on_change=on_change, was=was, probe=probe,
-        key_window=key_window, name=name,
+        effect=effect,
+        retry=retry_of(retries, retry),
+        timeout=timeout,
+        on_change=on_change,
+        was=was,
+        probe=probe,
+        key_window=key_window,
+        name=name,
     )
     return decorator if function is None else decorator(function)
 

@@ -43,7 +43,15 @@ def approval(
     return cast(
         Decision,
         calls.approval(
-            name, who, args, within=within, escalate=escalate, quorum=quorum, edit=edit, message=message, step_key=step_key
+            name,
+            who,
+            args,
+            within=within,
+            escalate=escalate,
+            quorum=quorum,
+            edit=edit,
+            message=message,
+            step_key=step_key,
         ),
     )
 

@@ -39,10 +39,19 @@ class RemoteTool:
         """Calls the tool: `await shop.find_order(parcel="P88")`. The options are those of a step; a tool whose own
         argument has an option's name is called by `.call({...})`."""
         if args:
-            raise TypeError(f"tool `{self.path}` takes its arguments by name: `{self.path.replace('/', '.')}(name=value)`")
+            raise TypeError(
+                f"tool `{self.path}` takes its arguments by name: `{self.path.replace('/', '.')}(name=value)`"
+            )
         return self.call(
-            arguments, undo=undo, approve=approve, was=was, step_key=step_key, on_change=on_change, retry=retry,
-            retries=retries, timeout=timeout,
+            arguments,
+            undo=undo,
+            approve=approve,
+            was=was,
+            step_key=step_key,
+            on_change=on_change,
+            retry=retry,
+            retries=retries,
+            timeout=timeout,
         )
 
     def call(
@@ -62,7 +71,9 @@ class RemoteTool:
         undone = None if undo is None else undo_of(undo, None)
         tail = tail_of(undone, approve, was, step_key, on_change, retry_of(retries, retry), timeout)
         value = encode(dict(arguments), f"the arguments of `{self.path}`")
-        return cast("Awaitable[Any]", call(Operation(self.path, self._head, ("args", value), tail), f"tool `{self.path}`"))
+        return cast(
+            "Awaitable[Any]", call(Operation(self.path, self._head, ("args", value), tail), f"tool `{self.path}`")
+        )
 
     def sync(self, **arguments: Any) -> Any:
         """Calls the tool in a sync agent."""
@@ -98,7 +109,7 @@ class Toolset:
 def toolset(name: str) -> Toolset:
     """The toolset of a name."""
     if not name or "/" in name:
-        raise UsageError(f"`{name}` is no toolset's name; tools are its attributes: `nx.toolset(\"shop\").find_order`")
+        raise UsageError(f'`{name}` is no toolset\'s name; tools are its attributes: `nx.toolset("shop").find_order`')
     return Toolset(name)
 
 
@@ -106,7 +117,13 @@ class Tool(Generic[R]):
     """A function under `@nx.tool`: served to any agent. Calling it is a plain call."""
 
     def __init__(
-        self, function: Callable[..., R], toolset: str, *, effect: str, undo: Optional[str], probe: Optional[str],
+        self,
+        function: Callable[..., R],
+        toolset: str,
+        *,
+        effect: str,
+        undo: Optional[str],
+        probe: Optional[str],
         name: Optional[str],
     ) -> None:
         self.callee = Function(function, "`@nx.tool`")
@@ -147,7 +164,7 @@ def tool(
     called with `{args, result}`, the other with the call's arguments and answers by `nx.done(…)`, `nx.NOT_DONE` or
     `nx.UNKNOWN`."""
     if not isinstance(toolset, str):
-        raise UsageError("`@nx.tool` names its toolset: `@nx.tool(\"shop\", effect=\"read\")`")
+        raise UsageError('`@nx.tool` names its toolset: `@nx.tool("shop", effect="read")`')
 
     def decorate(function: Callable[..., R]) -> Tool[R]:
         return Tool(function, toolset, effect=effect, undo=_tool_name(undo), probe=_tool_name(probe), name=name)

@@ -24,8 +24,28 @@ FIELDS = {
     "tool_done": {"call", "outcome"},
     "log": {"run", "inc", "call", "level", "message"},
     "step": {
-        "call", "run", "inc", "scope", "name", "key", "was", "kind", "effect", "args", "probe", "key_window_ms", "ms",
-        "within_ms", "agent", "input", "on_change", "retry", "timeout_ms", "undo", "approve", "outcome",
+        "call",
+        "run",
+        "inc",
+        "scope",
+        "name",
+        "key",
+        "was",
+        "kind",
+        "effect",
+        "args",
+        "probe",
+        "key_window_ms",
+        "ms",
+        "within_ms",
+        "agent",
+        "input",
+        "on_change",
+        "retry",
+        "timeout_ms",
+        "undo",
+        "approve",
+        "outcome",
     },
 }
 
@@ -197,10 +217,17 @@ class Server(Steps):
             session.send({"t": "goodbye", "problem": problem(detail)})
             return
         session.hello = frame
-        session.send({
-            "t": "welcome", "protocol": 1, "server": "reference", "session": f"s_{len(self.sessions) + 1}",
-            "max_frame_bytes": 1 << 20, "credit": self.credit, "lease_ms": self.lease_ms,
-        })
+        session.send(
+            {
+                "t": "welcome",
+                "protocol": 1,
+                "server": "reference",
+                "session": f"s_{len(self.sessions) + 1}",
+                "max_frame_bytes": 1 << 20,
+                "credit": self.credit,
+                "lease_ms": self.lease_ms,
+            }
+        )
         self.sessions.append(session)
         listed = {(e["run"], e["grant"]["step"], e["grant"]["attempt"]) for e in frame.get("executing", [])}
         for run in self.runs.values():
@@ -227,8 +254,13 @@ class Server(Steps):
         run.status = "running"
         run.replay = Replay(run.segment)
         frame = {
-            "t": "start", "run": run.id, "inc": run.inc, "agent": run.agent, "input": self.outgoing(run.input),
-            "recorded": len(run.segment.records), "live": run.replay.live,
+            "t": "start",
+            "run": run.id,
+            "inc": run.inc,
+            "agent": run.agent,
+            "input": self.outgoing(run.input),
+            "recorded": len(run.segment.records),
+            "live": run.replay.live,
         }
         if run.key is not None:
             frame["key"] = run.key
@@ -348,7 +380,9 @@ class Server(Steps):
         record = max(todo, key=lambda r: r.completed_at)
         undo = record.step["undo"]
         by_tool = "tool" in undo
-        worker = next((s for s in self.sessions if (s.tool(undo["tool"]) if by_tool else s.offers_agent(run.agent))), None)
+        worker = next(
+            (s for s in self.sessions if (s.tool(undo["tool"]) if by_tool else s.offers_agent(run.agent))), None
+        )
         run.undoing = worker
         if worker is None:
             return  # goes on when such a worker connects
@@ -363,17 +397,28 @@ class Server(Steps):
 
         worker.tools[call] = undone
         frame: Dict[str, Any] = {
-            "call": call, "run": run.id, "idempotency_key": self.key_of(run, record, "undo"),
+            "call": call,
+            "run": run.id,
+            "idempotency_key": self.key_of(run, record, "undo"),
             "grant": {"step": run.segment.base + len(run.segment.records) + 1000 + record.n, "attempt": 1},
         }
         args, result = self.outgoing(record.args), self.outgoing(record.value)
         if by_tool:
             toolset, _, tool = undo["tool"].partition("/")
-            worker.send({**frame, "t": "tool", "toolset": toolset, "tool": tool, "args": {"args": args, "result": result}})
+            worker.send(
+                {**frame, "t": "tool", "toolset": toolset, "tool": tool, "args": {"args": args, "result": result}}
+            )
         else:
-            worker.send({
-                **frame, "t": "undo", "agent": run.agent, "function": undo["function"], "args": args, "result": result,
-            })
+            worker.send(
+                {
+                    **frame,
+                    "t": "undo",
+                    "agent": run.agent,
+                    "function": undo["function"],
+                    "args": args,
+                    "result": result,
+                }
+            )
 
     # ---- values ----
 

@@ -49,7 +49,8 @@ class Steps:
             revision = 0
         if record is None:
             once_left = [
-                r for r in run.segment.records
+                r
+                for r in run.segment.records
                 if r.effect == "once" and r.n not in run.replay.consumed and not r.superseded
             ]
             record = run.segment.add(step, occurrence)
@@ -144,7 +145,12 @@ class Steps:
         serving.tools[call] = lambda outcome: self._outcome(run, record, outcome)
         toolset, _, tool = record.name.partition("/")
         frame = {
-            "t": "tool", "call": call, "run": run.id, "grant": record.grant(), "toolset": toolset, "tool": tool,
+            "t": "tool",
+            "call": call,
+            "run": run.id,
+            "grant": record.grant(),
+            "toolset": toolset,
+            "tool": tool,
             "args": self.outgoing(record.args),
         }
         if record.effect in ("idempotent", "once"):
@@ -309,10 +315,15 @@ class Steps:
         if caller is None:
             return
         if record.step.get("probe"):
-            caller[0].send({
-                "t": "probe", "call": caller[1], "grant": record.grant(),
-                "idempotency_key": self.key_of(run, record), "args": self.outgoing(record.args),
-            })
+            caller[0].send(
+                {
+                    "t": "probe",
+                    "call": caller[1],
+                    "grant": record.grant(),
+                    "idempotency_key": self.key_of(run, record),
+                    "args": self.outgoing(record.args),
+                }
+            )
         elif record.kind == "tool" and self._probe_by_tool(run, record):
             return
         else:
@@ -328,10 +339,18 @@ class Steps:
         call = next(self._calls)
         serving.tools[call] = lambda outcome: self._found(run, record, outcome.get("ok", "unknown"))
         key = self.key_of(run, record)
-        serving.send({
-            "t": "tool", "call": call, "run": run.id, "grant": record.grant(), "toolset": toolset, "tool": probe,
-            "args": {"args": self.outgoing(record.args), "idempotency_key": key}, "idempotency_key": key,
-        })
+        serving.send(
+            {
+                "t": "tool",
+                "call": call,
+                "run": run.id,
+                "grant": record.grant(),
+                "toolset": toolset,
+                "tool": probe,
+                "args": {"args": self.outgoing(record.args), "idempotency_key": key},
+                "idempotency_key": key,
+            }
+        )
         return True
 
     def _found(self: "Server", run: "Run", record: Record, found: Any) -> None:
@@ -355,8 +374,16 @@ class Steps:
             return
         self._found(entry[0], entry[1], frame["found"])
 
-    def decide(self: "Server", approval: str, decision: str, *, by: str = "lead", reason: str = "", args: Any = None,
-               value: Any = None) -> None:
+    def decide(
+        self: "Server",
+        approval: str,
+        decision: str,
+        *,
+        by: str = "lead",
+        reason: str = "",
+        args: Any = None,
+        value: Any = None,
+    ) -> None:
         """A person's decision: `approve` or `deny`; on doubtful, changed or new steps `complete`, `reuse`, `rerun`,
         `not_done` or `fail`."""
         run, record = self.approvals.pop(approval)

@@ -162,7 +162,8 @@ class Connection(asyncio.Protocol):
         except Exception as error:
             status, answer = 500, {"code": "NX-REF-0002", "detail": repr(error)}
         text = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-        head = f"HTTP/1.1 {status} x\r\ncontent-type: application/json\r\ncontent-length: {len(text)}\r\nconnection: close\r\n\r\n"
+        lines = [f"HTTP/1.1 {status} x", "content-type: application/json", f"content-length: {len(text)}"]
+        head = "\r\n".join([*lines, "connection: close", "", ""])
         self.transport.write(head.encode() + text)
         self.transport.close()
 
