@@ -3,8 +3,10 @@
 import collections
 import json
 import os
+import random
 import re
 import signal
+import time
 import urllib.request
 
 from common import ROOT, Journey, wait_for
@@ -78,7 +80,7 @@ class Parcels(Journey):
         self.told(server, r"✔ refund A17 €84\.00 \(try 2\)")
         self.judge(server)
         why = self.cli(server, "why", "refund/A17")
-        chain = ("approved by", "asked lead about", "run redirect-and-refund/P88", "reflex/overheat", "motor.reading")
+        chain = ("refund/A17", "approved by", "run redirect-and-refund/P88", "reflex/overheat", "motor.reading")
         places = [why.find(part) for part in chain]
         self.assertEqual(places, sorted(places), why)
         self.assertNotIn(-1, places, why)
@@ -94,18 +96,27 @@ class Parcels(Journey):
             starts = self.json(server, "events", "--subject", f"run/{run['id']}", "--type", "run.started", "--from", "0")
             self.assertEqual({start["data"]["version"] for start in starts["items"]}, {"python-1"})
 
-    def test_killed_again_and_again(self):
+    def test_fifty_kills(self):
+        """Server, worker and services die together, fifty times, after as many journal writes as the seed says. The
+        services' own counts are the judge: whatever was in doubt was settled by a probe."""
+        chance = random.Random(2013)
         server = self.start()
-        for moment in (
-            r"stop-belt conveyor-1",
-            r"belt   conveyor-1 stands|late-parcels conveyor-1",
-            r"^parcel P\d+ of order A\d+ is late|redirect-and-refund P\d+",
-            r"⏸ refund|✔ post/notify|✔ step 4",
-        ):
-            self.told(server, moment)
+        self.told(server, r"stop-belt conveyor-1")
+        for _ in range(50):
+            self.written(server, chance.randrange(0, 24))
             server.kill(signal.SIGKILL)
             server = self.start(listen=server.address)
         waiting = wait_for(lambda: self.json(server, "approvals", "list")["items"], f"question\n{self.story()}")
-        self.assertEqual(len(waiting), 1, waiting)
+        self.assertEqual([question["who"] for question in waiting], ["lead"], waiting)
         self.cli(server, "approvals", "approve", waiting[0]["id"], "--yes")
         self.judge(server)
+        self.cli(server, "audit", "verify")
+
+    def written(self, server, writes):
+        """Waits until the log was written to so often, or has been quiet for a while."""
+        log = self.dir / "data" / "journal.db-wal"
+        seen, quiet_since = log.stat().st_mtime_ns, time.monotonic()
+        while writes > 0 and time.monotonic() - quiet_since < 1:
+            changed = log.stat().st_mtime_ns
+            if changed != seen:
+                seen, quiet_since, writes = changed, time.monotonic(), writes - 1
