@@ -58,7 +58,9 @@ pub(crate) fn table(headings: &[&str], rows: &[Vec<String>]) {
         println!("{}", padded.join("  ").trim_end());
     };
     line(&headings.iter().map(|heading| heading.to_uppercase()).collect::<Vec<_>>());
-    rows.iter().for_each(|row| line(row));
+    for row in rows {
+        line(row);
+    }
 }
 
 /// Whether a person sits at the terminal.

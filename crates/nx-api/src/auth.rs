@@ -133,8 +133,9 @@ fn kind(text: &str) -> Result<EventType, Error> {
 
 fn subject(name: &str) -> Result<Subject, Error> {
     let hash = ring::digest::digest(&ring::digest::SHA256, name.as_bytes());
-    let short: String = hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    Subject::new(&format!("token/{short}")).map_err(|error| Error::Request(error.to_string()))
+    let short: [u8; 8] = hash.as_ref().first_chunk().copied().unwrap_or_default();
+    Subject::new(&format!("token/{:016x}", u64::from_be_bytes(short)))
+        .map_err(|error| Error::Request(error.to_string()))
 }
 
 async fn authenticate(shared: &Shared, parts: &Parts) -> Result<Principal, Error> {

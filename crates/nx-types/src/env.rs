@@ -124,7 +124,7 @@ impl ManualClock {
 
     /// Moves forward.
     pub fn advance(&self, by: Duration) {
-        self.0.fetch_add(by.as_micros() as i64, Ordering::SeqCst);
+        self.0.fetch_add(by.as_micros().cast_signed(), Ordering::SeqCst);
     }
 
     /// Jumps to an instant, back or forth.

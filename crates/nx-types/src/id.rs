@@ -470,7 +470,7 @@ mod tests {
         let early = EventId::generate(Timestamp::from_micros(1_000_000), &rng);
         let late = EventId::generate(Timestamp::from_micros(2_000_000), &rng);
         assert!(early < late);
-        assert_eq!(&late.to_string()[14..15], "7");
+        assert_eq!(late.to_string().chars().nth(14), Some('7'));
         assert_eq!(late.to_string().parse::<EventId>(), Ok(late));
     }
 

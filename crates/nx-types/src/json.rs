@@ -41,7 +41,7 @@ pub fn check(value: &Value) -> Result<(), JsonError> {
                 if safe {
                     Ok(())
                 } else {
-                    let pointer = path.iter().map(|part| format!("/{}", escape(part))).collect();
+                    let pointer = path.iter().flat_map(|part| ["/".to_owned(), escape(part)]).collect();
                     Err(JsonError::Integer { number: number.to_string(), pointer })
                 }
             }

@@ -21,7 +21,7 @@ pub(super) async fn run(context: &Context, args: EventsArgs) -> anyhow::Result<(
     query.extend(args.kind.map(|kind| ("type", kind)));
     query.extend(args.subject.map(|subject| ("subject", subject)));
     if args.follow {
-        let patience = Duration::from_secs(60);
+        let patience = Duration::from_mins(1);
         return context
             .client
             .follow("/api/events/stream", &query, patience, |event| {

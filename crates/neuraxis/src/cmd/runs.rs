@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// How long `watch` waits for a server that went away.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(super) async fn start(context: &Context, args: RunArgs) -> anyhow::Result<ExitCode> {
     let mut body = json!({
@@ -139,7 +139,7 @@ fn step(step: &Value) -> String {
     let times = (text(step, "started").parse(), text(step, "ended").parse());
     if let (Ok(started), Ok(ended)) = times {
         let (started, ended): (nx_types::Timestamp, nx_types::Timestamp) = (started, ended);
-        words.push_str(&format!(" {}ms", ended.since(started).as_millis()));
+        words = format!("{words} {}ms", ended.since(started).as_millis());
     }
     let mut notes = Vec::new();
     if number(step, "attempts") > 1 {
@@ -153,7 +153,7 @@ fn step(step: &Value) -> String {
     }
     notes.retain(|note| !note.is_empty());
     if !notes.is_empty() {
-        words.push_str(&format!(" ({})", notes.join("; ")));
+        words = format!("{words} ({})", notes.join("; "));
     }
     words
 }

@@ -8,7 +8,6 @@ use axum::{
 };
 use nx_control::Ingest;
 use serde::Deserialize;
-use serde_json::Value;
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -35,7 +34,7 @@ struct IngestQuery {
 /// Takes events: a JSON body, a CloudEvent (structured or binary), or a batch of them. Durable when answered.
 #[utoipa::path(post, path = "/api/sources/{name}/events", tag = "sources",
     params(("name" = String, Path, description = "The source"), IngestQuery),
-    request_body(content((Value = "application/json"), (Value = "application/cloudevents+json"), (Vec<Value> = "application/cloudevents-batch+json"))),
+    request_body(content((serde_json::Value = "application/json"), (serde_json::Value = "application/cloudevents+json"), (Vec<serde_json::Value> = "application/cloudevents-batch+json"))),
     responses((status = 200, body = Object, description = "`{items: [{id?, seq, duplicate}]}`"),
     (status = 400, body = ProblemBody, content_type = "application/problem+json"),
     (status = 401, body = ProblemBody, content_type = "application/problem+json"),
