@@ -1,5 +1,6 @@
 """Threads that execute sync steps. Leaner than `concurrent.futures`, since nobody waits for a future here: the
-work itself tells the event loop what came of it. The threads are daemons: a step that does not end does not hold the process.
+work itself tells the event loop what came of it. The threads are daemons: a step that does not end does not hold
+the process.
 
 What this module must not do: know what the work is.
 """

@@ -253,7 +253,7 @@ class Session:
         if late > self.lease / 3:
             # What the server sent meanwhile is still to be read: its silence can't be told from ours.
             log.warning(
-                "the event loop was blocked for %.1f s by async code; after %.0f s the server takes the worker as lost. "
+                "the event loop was blocked for %.1f s by async code; after %.0f s the server takes it as lost. "
                 "What blocks belongs into sync steps",
                 late,
                 self.lease,
