@@ -10,9 +10,11 @@ import os
 import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 from collections import Counter
@@ -23,6 +25,7 @@ import neuraxis as nx
 
 HERE = Path(__file__).resolve().parent
 PATIENCE_S = int(os.environ.get("PATIENCE_S", "60"))
+CUTS = int(os.environ.get("CUTS", "40"))
 KILLS = int(os.environ.get("KILLS", "12"))
 
 
@@ -53,9 +56,10 @@ class Processes:
                 return
         raise AssertionError(f"the server ended: {(Path(self.folder) / 'server.log').read_text()[-2000:]}")
 
-    def start_worker(self) -> None:
+    def start_worker(self, url: str = "") -> None:
         """Starts a worker of `real_agent.py`."""
-        command = [sys.executable, "-m", "neuraxis", "worker", str(HERE / "real_agent.py"), "--url", self.url]
+        url = url or self.url
+        command = [sys.executable, "-m", "neuraxis", "worker", str(HERE / "real_agent.py"), "--url", url]
         with self.log("worker") as log:
             self.worker = subprocess.Popen(command, stderr=log, env=self.env, text=True)
 
@@ -101,6 +105,48 @@ class Processes:
             if name == order:
                 found.setdefault(kind, []).append(key)
         return found
+
+
+class Proxy:
+    """Stands between worker and server, and cuts the connection after so many pieces of either direction."""
+
+    def __init__(self, target: str) -> None:
+        host, _, port = target.rpartition(":")
+        self.target = (host, int(port))
+        self.left = -1
+        self.connections: List[socket.socket] = []
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self.listening.getsockname()[1]}"
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self) -> None:
+        while True:
+            try:
+                near, _ = self.listening.accept()
+                far = socket.create_connection(self.target)
+            except OSError:
+                return
+            self.connections = [near, far]
+            for one, other in ((near, far), (far, near)):
+                threading.Thread(target=self.pump, args=(one, other), daemon=True).start()
+
+    def pump(self, one: socket.socket, other: socket.socket) -> None:
+        try:
+            while True:
+                piece = one.recv(1 << 16)
+                if not piece:
+                    break
+                other.sendall(piece)
+                self.left -= 1
+                if self.left == 0:
+                    break
+        except OSError:
+            pass
+        for end in (one, other):
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
 
 
 class RealServer(unittest.TestCase):
@@ -222,6 +268,33 @@ class RealServer(unittest.TestCase):
                 effects = self.processes.counts(order)
                 self.assertEqual((len(effects["charge"]), len(effects["ship"])), (1, 1))
                 self.assertEqual(len(set(effects["reserve"])), 2)
+
+    def test_cut(self) -> None:
+        """The connection is cut after every piece: executions go on and are told late, nothing is asked of people."""
+        assert self.processes.worker is not None
+        self.processes.worker.terminate()
+        self.processes.worker.wait()
+        proxy = Proxy(self.processes.listen)
+        self.processes.start_worker(f"http://{proxy.address}")
+        try:
+            for place in range(1, CUTS + 1):
+                agent = ("order-async", "order-sync")[place % 2]
+                order = f"cut-{place}"
+                with self.subTest(f"{order}: {agent}"):
+                    self.until(lambda: self.client.request("GET", "/api/workers")["items"])
+                    proxy.left = place
+                    run = self.client.start(agent, {"order": order})
+                    result = self.client.result(run, timeout=PATIENCE_S)
+                    self.assertEqual(result, [f"plan {order}", "reserve", "charge", "reserve", "ship", None, True])
+                    counts = {kind: len(keys) for kind, keys in self.processes.counts(order).items()}
+                    self.assertEqual((counts["charge"], counts["ship"]), (1, 1))
+                    self.assertEqual(len(set(self.processes.counts(order)["reserve"])), 2)
+                    self.assertEqual(self.client.get(run).raw["approvals"], [])
+        finally:
+            proxy.listening.close()
+            self.processes.worker.terminate()
+            self.processes.worker.wait()
+            self.processes.start_worker()
 
 
 if __name__ == "__main__":
