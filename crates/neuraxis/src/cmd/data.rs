@@ -66,7 +66,7 @@ pub(super) async fn backup(context: &Context, args: BackupArgs) -> anyhow::Resul
     })
 }
 
-pub(super) fn restore(format: Format, args: RestoreArgs) -> anyhow::Result<()> {
+pub(super) fn restore(format: Format, args: &RestoreArgs) -> anyhow::Result<()> {
     let erasures = args
         .erasures
         .iter()

@@ -56,7 +56,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Erase(args) => data::erase(&context, args).await,
         Command::Export(args) => data::export(&context, args).await,
         Command::Backup(args) => data::backup(&context, args).await,
-        Command::Restore(args) => data::restore(context.format, args),
+        Command::Restore(args) => data::restore(context.format, &args),
         Command::Workers => workers::run(&context).await,
         Command::Token(command) => token::run(&context, command).await,
         Command::Bench(args) => bench::run(args).await,
