@@ -190,6 +190,8 @@ pub(super) struct Live {
     pub(super) waiters: BTreeMap<u64, Vec<u64>>,
     /// Calls that wait for the end of the step whose place they would take.
     pub(super) after: BTreeMap<u64, Vec<u64>>,
+    /// By call that has no record yet: calls of the same key, which get the same record.
+    pub(super) followers: BTreeMap<u64, Vec<u64>>,
     /// Superseded records whose value was used all the same.
     pub(super) bonus: BTreeSet<u32>,
     /// Executions that the agent left behind when it ended.

@@ -183,6 +183,9 @@ impl Run {
             all.push(Obligation::Incarnation { inc: self.durable.inc, worker: worker.clone() });
         }
         for (n, open, effect) in self.durable.started() {
+            if self.live.lost.contains(&n) {
+                continue;
+            }
             let grant = Grant { step: n, attempt: open.attempt };
             all.push(Obligation::Outstanding { grant, dispatched: self.durable.dispatched(n), effect });
         }

@@ -43,6 +43,11 @@ impl Run {
 
 impl Deciding<'_> {
     fn command(&mut self, command: Command) -> Result<(), Error> {
+        self.decide(command)?;
+        self.follow()
+    }
+
+    fn decide(&mut self, command: Command) -> Result<(), Error> {
         match command {
             Command::Start { worker, version } => self.start(worker, version),
             Command::Step { step, tool } => self.step(step, tool),

@@ -421,6 +421,15 @@ impl Deciding<'_> {
         {
             call.rev = self.run.durable.records.revision_after(id, call.occ);
         }
+        if call.step.key.is_some()
+            && let Some(leader) = self.in_flight(&call)
+        {
+            let id = call.id;
+            self.run.live.followers.entry(leader).or_default().push(id);
+            self.run.live.calls.insert(id, call);
+            self.wait(id, neuraxis_sdk::frames::Waiting::Elsewhere, None, None);
+            return Ok(());
+        }
         if !self.run.live.is_live() {
             call.note = Some("new".to_owned());
         }
@@ -438,6 +447,41 @@ impl Deciding<'_> {
         }
         call.cleared = true;
         self.begin(call)
+    }
+
+    /// A call of the same scope, name and key that has no record yet.
+    fn in_flight(&self, call: &Call) -> Option<u64> {
+        let same = |held: &&Call| {
+            held.n.is_none()
+                && held.step.key == call.step.key
+                && held.step.name == call.step.name
+                && held.step.scope == call.step.scope
+        };
+        let leads = |held: &&Call| held.stage != Stage::Waiting;
+        self.run.live.calls.values().filter(same).find(leads).map(|held| held.id)
+    }
+
+    /// Calls that wait for another of the same key: it has a record now, or is gone.
+    pub(super) fn follow(&mut self) -> Result<(), Error> {
+        if self.run.live.followers.is_empty() {
+            return Ok(());
+        }
+        let calls = &self.run.live.calls;
+        let leads = |leader: &&u64| calls.get(leader).is_some_and(|call| call.n.is_none());
+        let done: Vec<u64> = self.run.live.followers.keys().filter(|leader| !leads(leader)).copied().collect();
+        for leader in done {
+            for id in self.run.live.followers.remove(&leader).unwrap_or_default() {
+                let Some(call) = self.run.live.calls.remove(&id) else { continue };
+                let mut text = String::new();
+                name_text(&call.step.scope, &call.step.name, &mut text);
+                match self.find(&call, &text) {
+                    Found::Hit(index) => self.hit(index, call, false)?,
+                    Found::Changed(index) => self.changed(index, call, false)?,
+                    Found::New => self.fresh(call, &text)?,
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Unused once records were asked for: new once steps that waited for that go on.

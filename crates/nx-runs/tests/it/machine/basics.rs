@@ -384,3 +384,27 @@ fn a_failure_reported_before_the_code_asks_is_judged_by_the_codes_policy() {
         assert!(bench.trace().contains(expected));
     }
 }
+
+#[test]
+fn calls_of_one_key_share_an_execution_that_has_no_record_yet() {
+    let mut bench = Bench::new();
+    let keyed = |step: &mut Step| step.key = Some("k".to_owned());
+    bench.start();
+    bench.step_with("f", code(Effect::Code, json!(1)), None, keyed);
+    bench.step_with("f", code(Effect::Code, json!(1)), None, keyed);
+    bench.done_call(1, Outcome::Ok(json!("v")));
+    expect![[r#"
+        start
+          + run.started {"inc":1,"worker":"w1"}
+          > start inc 1 recorded 0 live true
+        1 f
+          > 1: execute -.1
+        2 f
+          > 2: wait Elsewhere
+        done
+          + step.completed {"n":1,"step":{"args":1,"key":"k","name":"f"},"value":"v"}
+          > 1: value "v" live
+          > 2: recorded "v" live
+    "#]]
+    .assert_eq(&bench.trace());
+}

@@ -6,6 +6,7 @@ mod basics;
 mod changes;
 mod doubts;
 mod ends;
+mod random;
 mod waits;
 
 use std::{fmt::Write as _, sync::Arc};
@@ -72,13 +73,13 @@ impl Bench {
         let rng = self.env.rng();
         let context = Context { now: self.now, rng, keys: &self.keys, limits: &self.limits };
         let decision = self.run.decide(command, &context)?;
+        self.log.extend(decision.events.iter().cloned());
         for event in &decision.events {
             writeln!(self.trace, "  + {}", show_event(event)).unwrap();
         }
         for action in &decision.actions {
             writeln!(self.trace, "  > {}", self.show_action(action)).unwrap();
         }
-        self.log.extend(decision.events.iter().cloned());
         self.last = decision;
         self.check_rebuilt();
         Ok(())
