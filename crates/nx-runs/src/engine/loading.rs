@@ -10,8 +10,6 @@ use crate::{error::Error, machine::RunEvent};
 
 /// Events read at once.
 const PAGE: usize = 1024;
-/// Events of a run that are read before anything else goes on.
-const AT_ONCE: usize = 4096;
 
 /// A run that is being loaded.
 pub(super) struct Loading {
@@ -62,7 +60,7 @@ impl Engine {
             None => 0,
         };
         let mut loading = Loading { slot, after, then: Vec::new() };
-        for _ in 0..AT_ONCE / PAGE {
+        while loading.after < after + self.limits.load_at_once as u64 {
             if self.read_on(&mut loading)? {
                 self.finish(loading);
                 return Ok(Loaded::Now);
@@ -111,8 +109,9 @@ impl Engine {
 
     /// Takes in the next page. Whether it was the last.
     fn read_on(&self, loading: &mut Loading) -> Result<bool, Error> {
-        let page = loading.slot.record.page(loading.after, PAGE)?;
-        let last = page.len() < PAGE;
+        let limit = self.limits.load_at_once.clamp(1, PAGE);
+        let page = loading.slot.record.page(loading.after, limit)?;
+        let last = page.len() < limit;
         for entry in page {
             loading.after = entry.header.version;
             self.take_in(&mut loading.slot, &entry)?;

@@ -74,6 +74,9 @@ pub struct Limits {
     pub value_bytes: usize,
     /// Most runs handed to one worker. Default: 1024.
     pub runs_per_worker: u32,
+    /// Events of a run that are read at once when it is loaded; a longer one is read in slices, others going on
+    /// meanwhile. Default: 4096.
+    pub load_at_once: usize,
     /// First wait before a run is taken up again after the log refused a commit; doubles up to 30 s. Default: 250 ms.
     pub refused_wait: nx_types::Duration,
 }
@@ -92,6 +95,7 @@ impl Default for Limits {
             runs: 200_000,
             value_bytes: 64 << 20,
             runs_per_worker: 1024,
+            load_at_once: 4096,
             refused_wait: Duration::from_millis(250),
         }
     }

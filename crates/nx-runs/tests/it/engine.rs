@@ -87,14 +87,15 @@ fn long(context: &mut Context<'_>) -> Flow {
 #[test]
 fn a_long_run_is_loaded_in_slices_and_replayed() {
     let mut sim = sim(3, long);
-    let run = start(&mut sim, json!({ "steps": 5000 }));
-    sim.run_until(|sim| Ok(sim.frames > 9600)).unwrap();
-    assert!(sim.events(run).unwrap().len() > 4500);
+    sim.limits.load_at_once = 50;
+    let run = start(&mut sim, json!({ "steps": 500 }));
+    sim.run_until(|sim| Ok(sim.frames > 900)).unwrap();
+    assert!(sim.events(run).unwrap().len() > 400);
     sim.kill_server();
     sim.run_to_end().unwrap();
-    assert_eq!(sim.result(run).unwrap(), json!(5000));
+    assert_eq!(sim.result(run).unwrap(), json!(500));
     let steps = kinds(&sim, run).iter().filter(|kind| *kind == "step.completed").count();
-    assert_eq!(steps, 5000, "replayed steps are not recorded again");
+    assert_eq!(steps, 500, "replayed steps are not recorded again");
 }
 
 fn carrier(context: &mut Context<'_>) -> Flow {
