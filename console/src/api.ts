@@ -171,6 +171,7 @@ export interface Why {
   text: string;
   data: unknown;
   because: Why[];
+  plumbing?: boolean;
 }
 
 export interface ServerInfo {

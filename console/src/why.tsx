@@ -2,11 +2,11 @@ import { useState } from "preact/hooks";
 import { get, type Why } from "./api";
 import { Json, Link, Problem, Time, go, useLoad } from "./parts";
 
-function Node({ node, first }: { node: Why; first: boolean }) {
+function Row({ node, first }: { node: Why; first: boolean }) {
   const [open, setOpen] = useState(false);
   const run = node.subject.startsWith("run/") ? node.subject.slice(4) : undefined;
   return (
-    <li>
+    <>
       <div class="why-node">
         <span class="arrow">{first ? "" : "←"}</span>
         <button class="plain" onClick={() => setOpen(!open)}>
@@ -17,20 +17,34 @@ function Node({ node, first }: { node: Why; first: boolean }) {
         </span>
       </div>
       {open && <Json value={node.data} />}
-      {node.because.length > 0 && (
-        <ul>
-          {node.because.map((cause) => (
-            <Node key={cause.seq} node={cause} first={false} />
-          ))}
-        </ul>
-      )}
-    </li>
+    </>
   );
+}
+
+/** The chain of first causes, one below the other; further causes of a node hang below it. */
+function Chain({ node, first, all }: { node: Why; first: boolean; all: boolean }) {
+  const rows = [];
+  let link: Why | undefined = node;
+  while (link) {
+    const current: Why = link;
+    if (all || !current.plumbing) rows.push(<Row key={current.seq} node={current} first={first && current === node} />);
+    const [next, ...others]: Why[] = current.because;
+    for (const other of others) {
+      rows.push(
+        <div class="side" key={other.seq}>
+          <Chain node={other} first={false} all={all} />
+        </div>,
+      );
+    }
+    link = next;
+  }
+  return <div>{rows}</div>;
 }
 
 export function WhyPage() {
   const asked = new URLSearchParams(location.search).get("of") ?? "";
   const [of, setOf] = useState(asked);
+  const [all, setAll] = useState(false);
   const { value, problem } = useLoad(async () => (asked ? get<Why>("/api/why", { of: asked }) : undefined), asked);
   const submit = (event: SubmitEvent) => {
     event.preventDefault();
@@ -43,12 +57,15 @@ export function WhyPage() {
         <h1>Why</h1>
         <input value={of} placeholder="refund/A17, r_…, a_…, a place in the log" onInput={(event) => setOf(event.currentTarget.value)} />
         <button type="submit">Ask</button>
+        <label>
+          <input type="checkbox" checked={all} onChange={(event) => setAll(event.currentTarget.checked)} /> every link
+        </label>
       </form>
       <Problem text={problem} />
       {value && (
-        <ul class="why">
-          <Node node={value} first />
-        </ul>
+        <div class="why">
+          <Chain node={value} first all={all} />
+        </div>
       )}
     </section>
   );

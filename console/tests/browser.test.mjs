@@ -82,7 +82,7 @@ test("runs, their timeline, an approval, the journal and why", { timeout: 180_00
   await shot("run");
 
   await page.getByRole("link", { name: "Why" }).last().click();
-  await page.locator("ul.why .why-node").nth(1).waitFor({ timeout: 30_000 });
+  await page.locator(".why .why-node").nth(1).waitFor({ timeout: 30_000 });
   await shot("why");
 
   await page.getByRole("link", { name: "Journal" }).click();

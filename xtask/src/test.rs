@@ -121,13 +121,21 @@ fn python(root: &Path) -> Result<bool> {
 fn transcripts(root: &Path) -> Result<bool> {
     let python = venv(root, "sdk", &["websockets==15.0.1"])?;
     let binary = binary(root)?;
-    succeeds(
+    let journeys = succeeds(
         Command::new(&python)
             .args(["-m", "unittest", "discover", "-s", "tests/journeys", "-t", "tests/journeys"])
             .env("PYTHONPATH", root.join("sdk/python/src"))
-            .env("NEURAXIS_BIN", binary)
+            .env("NEURAXIS_BIN", &binary)
             .current_dir(root),
-    )
+    )?;
+    let sdk = succeeds(
+        Command::new(&python)
+            .args(["-m", "unittest", "discover", "-s", "tests", "-p", "real_*.py"])
+            .env("PYTHONPATH", "src")
+            .env("NEURAXIS_BIN", &binary)
+            .current_dir(root.join("sdk/python")),
+    )?;
+    Ok(journeys && sdk)
 }
 
 fn console(root: &Path) -> Result<bool> {

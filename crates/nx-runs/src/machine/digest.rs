@@ -35,6 +35,11 @@ pub(super) fn base64url(bytes: &[u8; 32]) -> [u8; 43] {
     out
 }
 
+/// A digest from the form that events have it in.
+pub(crate) fn parse(text: &str) -> Option<Digest> {
+    unbase64url(text).map(Digest)
+}
+
 fn unbase64url(text: &str) -> Option<[u8; 32]> {
     if text.len() != 43 {
         return None;

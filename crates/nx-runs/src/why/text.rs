@@ -84,8 +84,10 @@ fn decided(data: &Value) -> String {
     format!("{word} by {by} (hash {hash}){reason}")
 }
 
+/// The first digits of a hash, hexadecimal as every surface shows it.
 fn short(hash: &str) -> String {
-    let head: String = hash.chars().take(8).collect();
+    let shown = crate::machine::digest::parse(hash).map_or_else(|| hash.to_owned(), |digest| digest.to_string());
+    let head: String = shown.chars().take(8).collect();
     format!("{head}…")
 }
 
