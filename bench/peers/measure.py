@@ -7,6 +7,7 @@ import os
 import sqlite3
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, Iterator, Optional
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -84,8 +85,11 @@ def pragmas(path: str) -> Dict[str, Any]:
 
 
 def folder_bytes(folder: str) -> int:
-    """The size of all files below a folder."""
-    return sum(os.path.getsize(os.path.join(at, name)) for at, _, names in os.walk(folder) for name in names)
+    """The size of all files below a folder, with its SQLite databases checkpointed."""
+    for path in Path(folder).glob("*.db"):
+        sqlite_bytes(str(path))
+    files = [os.path.join(at, name) for at, _, names in os.walk(folder) for name in names]
+    return sum(os.path.getsize(file) for file in files if not file.endswith("-shm"))
 
 
 def sqlite_bytes(path: str) -> int:
