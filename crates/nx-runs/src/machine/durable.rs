@@ -445,6 +445,7 @@ impl Durable {
         let open = self.close(body.n, State::Completed, version)?;
         if let Some((from, _)) = from {
             self.supersede(from);
+            self.records.lend(from);
         } else {
             self.undoable(body.n, open, version);
         }

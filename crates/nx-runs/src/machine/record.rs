@@ -289,6 +289,18 @@ impl Records {
         name.displaced.retain(|&index| index != old);
     }
 
+    /// A ruling gave the value to another step. It is found by its arguments still: should the code ask for it after
+    /// all, its value stands.
+    pub(super) fn lend(&mut self, n: u64) {
+        let Some(index) = self.index(n) else { return };
+        let Some(name) = self.at(index).map(|record| record.name).and_then(|id| self.names.get_mut(id as usize)) else {
+            return;
+        };
+        if !name.displaced.contains(&index) {
+            name.displaced.push(index);
+        }
+    }
+
     /// The highest revision that was given out at a place, if any was.
     pub(super) fn revision_after(&self, name: u32, occ: u32) -> u16 {
         let Some(held) = self.place(name, occ) else { return 0 };

@@ -548,7 +548,8 @@ impl Sim {
                 frames::Found::Done(value) => ("complete", Some(value)),
                 _ => ("not_done", None),
             },
-            "new_once" => ("run", None),
+            // People differ: what is refused is decided anew.
+            _ if self.draw(2) == 0 => ("run", None),
             _ => ("reuse", None),
         };
         let ruling = Ruling {

@@ -285,7 +285,7 @@ impl Deciding<'_> {
                 nx_types::json::check(value).map_err(|error| Error::value(error.to_string()))?;
             }
             Ruling::Reuse { step } => {
-                let Some(n) = step.or_else(|| only(&approval.candidates)) else {
+                let Some(n) = step.or_else(|| self.meant(approval)) else {
                     return invalid("several steps could be meant; name the one to reuse");
                 };
                 if !approval.candidates.contains(&n) {
@@ -299,6 +299,18 @@ impl Deciding<'_> {
             _ => {}
         }
         Ok(())
+    }
+
+    /// The step that a ruling to reuse means if it names none: the only one, or the only one with these arguments.
+    fn meant(&self, approval: &Approval) -> Option<u64> {
+        let records = &self.run.durable.records;
+        let same = |n: &&u64| records.get(**n).is_some_and(|record| record.hash == approval.hash);
+        let mut same = approval.candidates.iter().filter(same);
+        match (approval.candidates.as_slice(), same.next(), same.next()) {
+            ([one], ..) => Some(*one),
+            (_, Some(one), None) => Some(*one),
+            _ => None,
+        }
     }
 
     fn ruled_call(&mut self, n: u64, vote: &Vote) -> Result<(), Error> {
@@ -320,7 +332,7 @@ impl Deciding<'_> {
                 Ok(())
             }
             Ruling::Reuse { step } => {
-                let Some(from) = step.or_else(|| only(&approval.candidates)) else { return Ok(()) };
+                let Some(from) = step.or_else(|| self.meant(approval)) else { return Ok(()) };
                 if let Some(index) = self.run.durable.records.index(from) {
                     self.run.live.use_record(index);
                 }
@@ -402,13 +414,6 @@ impl Deciding<'_> {
             self.record(RunEvent::ApprovalWithdrawn(ApprovalEnded { id, reason }))?;
         }
         Ok(())
-    }
-}
-
-fn only(candidates: &[u64]) -> Option<u64> {
-    match candidates {
-        [one] => Some(*one),
-        _ => None,
     }
 }
 

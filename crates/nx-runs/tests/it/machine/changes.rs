@@ -408,3 +408,17 @@ fn long_searches_use_an_index() {
         assert_eq!(bench.last.events.iter().filter(|event| event.kind().starts_with("step.")).count(), 0);
     }
 }
+
+#[test]
+fn a_value_that_was_ruled_to_be_anothers_stands_for_its_own_step_too() {
+    let mut bench = recorded();
+    bench.code("a", json!(1)).once("extra", json!(9)).pass(1000).decide(Ruling::Reuse { step: None }).trace();
+    bench.once("pay", json!(2)).code("b", json!(3));
+    expect![[r#"
+        6 pay
+          + incarnation.diverged {"inc":2,"notes":[{"n":2,"what":"its value is kept, although another call took its place"}]}
+          > 6: recorded "P"
+        7 b
+          > 7: recorded "B" live
+    "#]].assert_eq(&bench.trace());
+}

@@ -112,7 +112,7 @@ impl Play {
             match event {
                 RunEvent::StepResolved(StepResolved { n, how: How::NotDone, .. }) => drop(self.out.spent.remove(n)),
                 RunEvent::AttemptFailed(body) if body.error.retryable == Some(true) => {
-                    drop(self.out.spent.remove(&body.n))
+                    self.out.spent.remove(&body.n);
                 }
                 _ => {}
             }
