@@ -25,6 +25,8 @@ use crate::{
 
 /// Longest time that a request may wait for news of a run.
 const MAX_WAIT: Duration = Duration::from_secs(60);
+/// What ends a run. Who waits for the end alone is not woken by each step.
+const ENDS: [&str; 3] = ["run.completed", "run.failed", "run.cancelled"];
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new()
@@ -222,11 +224,13 @@ async fn get(
     let page = StepsPage { after: query.after.unwrap_or(0), limit: query.limit.unwrap_or(1000).clamp(1, 1000) };
     let wait = query.wait.unwrap_or(Duration::ZERO).min(MAX_WAIT).to_std();
     let end = tokio::time::Instant::now() + wait;
+    let types = if query.since.is_some() { Vec::new() } else { ENDS.map(str::to_owned).to_vec() };
     loop {
         // Subscribed before the look, so that nothing between look and wait is missed.
-        let filter = Filter { namespace: Some(namespace.clone()), subject: Some(Subject::run(run)), types: Vec::new() };
+        let (namespace, types) = (namespace.clone(), types.clone());
+        let filter = Filter { namespace: Some(namespace.clone()), subject: Some(Subject::run(run)), types };
         let mut news = shared.journal.subscribe(shared.journal.head(), filter);
-        let view = shared.runs.show(namespace.clone(), run, page).await?;
+        let view = shared.runs.show(namespace, run, page).await?;
         let enough = view.summary.status.is_over() || query.since.is_some_and(|since| view.version > since);
         if enough || tokio::time::Instant::now() >= end {
             return Ok(axum::Json(view).into_response());
