@@ -139,6 +139,8 @@ pub struct Engine {
     env: Env,
     reader: Reader,
     now: Timestamp,
+    /// By how many microseconds the engine's time is ahead of a wall clock that went back.
+    ahead: i64,
     sessions: BTreeMap<SessionId, Session>,
     runs: HashMap<RunId, Box<Slot>>,
     dormant: HashMap<RunId, Dormant>,
@@ -163,7 +165,8 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Takes in what happened. `now` never goes back within the engine: a clock that does is held at its latest.
+    /// Takes in what happened. `now` is the wall clock's time. Should it go back, the engine's own time goes on from where
+    /// it was, at the clock's pace: deadlines and leases neither stand still nor happen twice.
     pub fn handle(&mut self, input: Input, now: Timestamp) {
         self.advance(now);
         match input {
@@ -189,9 +192,10 @@ impl Engine {
         self.route();
     }
 
-    /// When [`Engine::tick`] is to be called at the latest.
+    /// When [`Engine::tick`] is to be called at the latest, by the wall clock.
     pub fn wake(&self) -> Option<Timestamp> {
-        if self.loading.is_empty() { self.timers.next() } else { Some(self.now) }
+        let next = if self.loading.is_empty() { self.timers.next()? } else { self.now };
+        Some(Timestamp::from_micros(next.as_micros().saturating_sub(self.ahead)))
     }
 
     /// What is to be done, in order.
@@ -213,8 +217,13 @@ impl Engine {
         self.pending.len()
     }
 
-    /// The clock may jump back; deadlines and leases must not.
     fn advance(&mut self, now: Timestamp) {
-        self.now = self.now.max(now);
+        let own = now.as_micros().saturating_add(self.ahead);
+        let back = self.now.as_micros() - own;
+        if back > 0 {
+            tracing::warn!(micros = back, "the clock went back");
+            self.ahead += back;
+        }
+        self.now = self.now.max(Timestamp::from_micros(own));
     }
 }

@@ -30,6 +30,7 @@ impl Engine {
             env,
             reader,
             now,
+            ahead: 0,
             sessions: BTreeMap::new(),
             runs: HashMap::new(),
             dormant: HashMap::new(),

@@ -204,9 +204,16 @@ impl Fold {
                 }
             }
         }
+        let of = match &entry.event {
+            RunEvent::StepCompleted(body) => body.from.and_then(|of| self.steps.get(&of)).map(|of| of.value.clone()),
+            _ => None,
+        };
         let step = entry.event.step().and_then(|n| self.steps.get_mut(&n));
         if let Some(step) = step {
             change(step, entry, self.incarnation);
+            if let Some(value) = of {
+                step.value = value;
+            }
         }
     }
 
@@ -283,6 +290,9 @@ fn change(step: &mut StepView, entry: &Entry, incarnation: u32) {
             end(step, StepStatus::Completed);
             step.attempts = step.attempts.max(body.attempt);
             step.value = Some((*body.value).clone());
+            if body.later {
+                step.note = Some("later step of the forked run, for simulation".to_owned());
+            }
         }
         RunEvent::AttemptFailed(body) => {
             step.status = StepStatus::Retrying;
