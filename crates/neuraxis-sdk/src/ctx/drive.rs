@@ -59,7 +59,7 @@ pub(super) async fn call(ctx: &Ctx, settings: Settings, body: Body, work: Option
     let outcome = match &work {
         Some(work) if optimistic(run, work, &settings) => {
             let call = handle(run, number, None);
-            Some(attempt((work.run)(call, None), settings.timeout_ms).await)
+            Some(attempt(|| (work.run)(call, None), settings.timeout_ms).await)
         }
         _ => None,
     };
@@ -151,8 +151,11 @@ fn handle(run: &Run, number: u64, grant: Option<&Execute>) -> Call {
 }
 
 /// Executes the user's code once: its error, its panic and its timeout are outcomes.
-pub(crate) async fn attempt(work: impl Future<Output = Result<Value, Failure>>, timeout_ms: Option<u64>) -> Outcome {
-    let work = AssertUnwindSafe(work).catch_unwind();
+pub(crate) async fn attempt<F>(work: impl FnOnce() -> F, timeout_ms: Option<u64>) -> Outcome
+where
+    F: Future<Output = Result<Value, Failure>>,
+{
+    let work = AssertUnwindSafe(async move { work().await }).catch_unwind();
     let ended = match timeout_ms {
         None => work.await,
         Some(ms) => match tokio::time::timeout(Duration::from_millis(ms), work).await {
@@ -269,7 +272,7 @@ impl Answers<'_> {
             None => None,
         };
         if work.effect == Effect::Code {
-            let outcome = attempt((work.run)(call, args), grant.timeout_ms).await;
+            let outcome = attempt(|| (work.run)(call, args), grant.timeout_ms).await;
             return self.respond(frames::Worker::Done { call: self.number, outcome }).await;
         }
         let (reply, answer) = oneshot::channel();
@@ -277,7 +280,7 @@ impl Answers<'_> {
         let work = work.run.clone();
         let within = self.run.executions.token();
         self.run.link.host.executions.spawn(async move {
-            let outcome = attempt((work)(call, args), grant.timeout_ms).await;
+            let outcome = attempt(|| (work)(call, args), grant.timeout_ms).await;
             let outcome = pack(&link, run, outcome).await;
             let finished =
                 Finished { epoch: link.epoch, call: number, run, grant: grant.grant, outcome, reply: Some(reply) };

@@ -227,7 +227,7 @@ async fn execute(link: Arc<Link>, request: Request, function: ToolFn, args: Args
         let args = args.open(&link, run).await?;
         function(handle, args).await
     };
-    let outcome = attempt(work, timeout_ms).await;
+    let outcome = attempt(|| work, timeout_ms).await;
     let outcome = pack(&link, run, outcome).await;
     let finished = Finished { epoch: link.epoch, call, run, grant, outcome, reply: None };
     if link.host.out.send(Out::Finished(finished)).await.is_err() {

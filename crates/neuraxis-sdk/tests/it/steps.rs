@@ -281,7 +281,9 @@ async fn timeouts_and_panics_are_outcomes() {
         let hung = step.run(|_, ()| async move { std::future::pending::<neuraxis_sdk::Result<()>>().await }).await;
         assert!(hung.is_err_and(|error| error.is("Timeout")));
         let step = ctx.step("boom").run(|_, ()| async move { if true { panic!("bang") } else { Ok(()) } });
-        step.await?;
+        assert!(step.await.is_err_and(|error| error.is("Panic")));
+        let at_once = |_, ()| -> std::future::Ready<neuraxis_sdk::Result<()>> { panic!("at once") };
+        ctx.step("pay").once().run(at_once).await?;
         Ok(())
     });
     let running = run(worker);
@@ -293,6 +295,11 @@ async fn timeouts_and_panics_are_outcomes() {
         assert_eq!((error.name.as_str(), error.message.as_str()), (name, message));
         peer.send(ServerFrame::Error { call: step.call, error, reused: false }).await;
     }
+    let step = peer.step().await;
+    peer.execute(step.call, 3, 1).await;
+    let done = peer.json().await;
+    assert_eq!(done["outcome"]["error"]["message"], "at once");
+    peer.say(json!({"t": "error", "call": step.call, "error": done["outcome"]["error"]})).await;
     let failed = peer.json().await;
     assert_eq!((failed["t"].as_str(), failed["error"]["name"].as_str()), (Some("fail"), Some("Panic")));
     running.stop().await;
