@@ -6,6 +6,7 @@ import os
 import random
 import re
 import signal
+import sqlite3
 import time
 import urllib.request
 
@@ -16,7 +17,16 @@ PARCELS = ROOT / "examples" / "parcels"
 
 class Parcels(Journey):
     def start(self, *more, listen="127.0.0.1:0"):
-        return self.server("--example", "parcels", *more, listen=listen)
+        server = self.server("--example", "parcels", *more, listen=listen)
+        self.told(server, r"^real: ", count=len(list(self.dir.glob("server*.log"))))
+        return server
+
+    def start_python(self):
+        os.environ["PARCELS_WORLD"] = str(self.dir / "data" / "parcels" / "world.json")
+        self.addCleanup(os.environ.pop, "PARCELS_WORLD")
+        server = self.start("--example-agents-elsewhere")
+        self.worker(PARCELS / "python" / "parcels_agents.py", server.url)
+        return server
 
     def told(self, server, pattern, count=1):
         """Waits until the narrator, over all starts so far, has told this so often; the last match."""
@@ -49,13 +59,14 @@ class Parcels(Journey):
         runs = self.json(server, "runs", "list", "--agent", "redirect-and-refund", "--status", "completed")
         return runs["items"]
 
-    def judge(self, server):
-        """The services' own counts: each effect took place once."""
+    def judge(self, server, undone=0):
+        """The services' own counts: each effect took place once, besides those that were undone."""
         wait_for(lambda: len(self.completed(server)) == 5, f"five refunds\n{self.story()}")
         runs = self.cli(server, "runs", "list")
         self.assertEqual(len(self.json(server, "runs", "list")["items"]), 7, f"a stop, a search, five refunds\n{runs}")
         pay = self.service("payment", "/stats")
-        self.assertEqual((pay["distinct_keys"], pay["refunds"], pay["orders"], pay["cancelled"]), (5, 5, 5, 0), pay)
+        self.assertEqual((pay["orders"], pay["cancelled"]), (5, undone), pay)
+        self.assertEqual((pay["distinct_keys"], pay["refunds"]), (5 + undone, 5 + undone), pay)
         self.assertGreater(pay["faults"], 0, "the payment service never failed")
         stopped = {"belt": "conveyor-1", "running": False, "stops": 1}
         self.assertEqual(self.service("belt", "/belt"), stopped, self.story())
@@ -86,15 +97,46 @@ class Parcels(Journey):
         self.assertNotIn(-1, places, why)
 
     def test_the_story_in_python(self):
-        os.environ["PARCELS_WORLD"] = str(self.dir / "data" / "parcels" / "world.json")
-        self.addCleanup(os.environ.pop, "PARCELS_WORLD")
-        server = self.start("--example-agents-elsewhere")
-        self.worker(PARCELS / "python" / "parcels_agents.py", server.url)
+        server = self.start_python()
         self.approve(server)
         self.judge(server)
         for run in self.json(server, "runs", "list")["items"]:
             starts = self.json(server, "events", "--subject", f"run/{run['id']}", "--type", "run.started", "--from", "0")
             self.assertEqual({start["data"]["version"] for start in starts["items"]}, {"python-1"})
+
+    def test_what_fails_is_taken_back(self):
+        self.taken_back(self.start())
+
+    def test_what_fails_is_taken_back_in_python(self):
+        self.taken_back(self.start_python())
+
+    def taken_back(self, server):
+        """The mail server can keep no mail: the refunds and the goods are taken back."""
+        shop = sqlite3.connect(self.dir / "data" / "parcels" / "shop.db")
+        self.addCleanup(shop.close)
+        before = shop.execute("SELECT sku, stock FROM items ORDER BY sku").fetchall()
+        (self.dir / "data" / "parcels" / "maildir" / "tmp").rmdir()
+        self.told(server, r"takes back what it did", count=4)
+        self.told(server, r"failed: .*451", count=4)
+        pay = self.service("payment", "/stats")
+        self.assertEqual((pay["refunds"], pay["cancelled"], pay["orders"], pay["booked_cents"]), (4, 4, 0, 0), pay)
+        self.assertEqual(shop.execute("SELECT sku, stock FROM items ORDER BY sku").fetchall(), before)
+        self.assertEqual(shop.execute("SELECT count(*), sum(undone) FROM restocks").fetchone(), (4, 4))
+        failed = self.json(server, "runs", "list", "--status", "failed")["items"]
+        self.assertEqual({run["agent"] for run in failed}, {"redirect-and-refund"})
+        # The mail server is repaired, the failed runs are opened again: what was undone is done again, the rest is not.
+        (self.dir / "data" / "parcels" / "maildir" / "tmp").mkdir()
+        self.cli(server, "runs", "retry", "--all")
+        self.approve(server)
+        self.judge(server, undone=4)
+
+    def test_a_denied_refund_is_none(self):
+        server = self.start()
+        approval = self.told(server, r"approvals approve (a_\w+)")[1]
+        self.cli(server, "approvals", "deny", approval, "--yes", "--reason", "not ours")
+        self.told(server, r"failed: .*not ours")
+        self.told(server, r"completed: order A\d+ got €", count=4)
+        self.assertEqual(self.service("payment", "/stats")["orders"], 4)
 
     def test_fifty_kills(self):
         """Server, worker and services die together, fifty times, after as many journal writes as the seed says. The

@@ -10,8 +10,9 @@ use serde_json::Value;
 
 /// Where the command line looks for a server.
 const DEFAULT_URL: &str = "http://127.0.0.1:7700";
-/// Most runs that are told apart; beyond it the oldest is forgotten, and its steps go by number.
+/// Most runs, and most steps of a run, that are told apart; beyond it the oldest is forgotten and goes by number.
 const MAX_RUNS: usize = 512;
+const MAX_STEPS: usize = 1024;
 /// Of the motor's readings, one in so many is told: a line every two seconds.
 const READINGS_A_LINE: u64 = 60;
 
@@ -119,7 +120,7 @@ impl Narrator {
         }
         let line = lines::of_run(self, id, event)?;
         let hint = self.hint(id, event);
-        if matches!(event.kind, "run.completed" | "run.failed" | "run.cancelled") {
+        if event.kind == "run.completed" {
             self.runs.remove(id);
         }
         Some(format!("{}  {line}{hint}", lines::short(id)))
@@ -140,6 +141,9 @@ impl Narrator {
     /// Keeps who a step is: later events of it name only its number.
     fn remember(&mut self, id: &str, data: &Value) {
         let (Some(run), Some(n)) = (self.runs.get_mut(id), data.get("n").and_then(Value::as_u64)) else { return };
+        if run.steps.len() >= MAX_STEPS {
+            run.steps.pop_first();
+        }
         let step = run.steps.entry(n).or_default();
         if let Some(identity) = data.get("step").filter(|identity| identity.is_object()) {
             step.name = lines::step_name(identity);

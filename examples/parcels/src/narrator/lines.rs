@@ -20,6 +20,7 @@ pub(super) fn of_run(narrator: &Narrator, id: &str, event: Event<'_>) -> Option<
         "run.completed" => Some(format!("completed{}", result(data.get("result")?))),
         "run.failed" => Some(format!("failed: {}", error(data))),
         "run.cancelled" => Some(format!("cancelled: {}", text(data, "reason"))),
+        "run.retried" => Some(format!("retried by {}", text(data, "by"))),
         "run.compensating" => Some("takes back what it did".to_owned()),
         "step.completed" => {
             let step = step();
@@ -88,6 +89,9 @@ fn settled(data: &Value) -> &'static str {
 
 /// A step by name, with its key, and the amount if it moves money: `refund A17 €84.00`.
 pub(super) fn step_name(identity: &Value) -> String {
+    if text(identity, "kind") == "undo" {
+        return format!("undid {}", text(identity, "name"));
+    }
     let key = text(identity, "key");
     let space = if key.is_empty() { "" } else { " " };
     let amount = identity.get("args").map(amount).unwrap_or_default();

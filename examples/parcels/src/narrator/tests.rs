@@ -110,7 +110,14 @@ fn a_crash_is_told() {
             ("step.resolved", RUN, json!({"n": 2, "attempt": 1, "how": "not_done", "by": "person"})),
             ("step.failed", RUN, json!({"n": 3, "error": {"name": "ApprovalDenied", "message": "no"}})),
             ("run.compensating", RUN, json!({"cause": {}})),
+            (
+                "step.completed",
+                RUN,
+                json!({"n": 4, "step": {"scope": "undo", "name": "refund", "key": "2", "kind": "undo", "hash": "x"}}),
+            ),
             ("run.failed", RUN, json!({"error": {"name": "ApprovalDenied", "message": "no"}})),
+            ("run.retried", RUN, json!({"by": "ada"})),
+            ("step.completed", RUN, json!({"n": 2})),
             ("step.completed", "run/r_unknown0000000000", json!({"n": 9})),
         ],
         &expect![[r"
@@ -122,7 +129,10 @@ fn a_crash_is_told() {
             r_7f3k2m  ✔ refund A17 €84.00 did not take place, says the person
             r_7f3k2m  ✘ step 3: no
             r_7f3k2m  takes back what it did
+            r_7f3k2m  ✔ undid refund
             r_7f3k2m  failed: no
+            r_7f3k2m  retried by ada
+            r_7f3k2m  ✔ refund A17 €84.00
             r_unknow  ✔ step 9
         "]],
     );
