@@ -14,6 +14,7 @@ use super::{
     command::ToolSpec,
     digest,
     event::{Identity, Json, Kind, null},
+    json,
     record::{Records, State},
 };
 use crate::Error;
@@ -83,7 +84,7 @@ impl Call {
         let (hash, args) = if args.is_null() {
             (NULL_HASH, null())
         } else {
-            nx_types::json::check(&args).map_err(|error| Error::value(error.to_string()))?;
+            json::check(&args)?;
             (digest::of(&args)?, Arc::new(args))
         };
         Ok(Self {

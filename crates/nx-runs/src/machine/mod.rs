@@ -13,6 +13,7 @@ pub mod digest;
 mod durable;
 mod event;
 mod fork;
+mod json;
 mod key;
 mod live;
 mod record;

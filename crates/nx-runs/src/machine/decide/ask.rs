@@ -14,6 +14,7 @@ use crate::{
             ApprovalDecided, ApprovalEnded, ApprovalEscalated, ApprovalRequested, ApprovalVoted, By, How, Json, Kind,
             Ruling, RunEvent, StepCompleted, StepFailed, StepWaiting, Wait, null,
         },
+        json,
         live::{Call, Stage},
         record::State,
     },
@@ -278,11 +279,11 @@ impl Deciding<'_> {
             if approval.quorum() > 1 {
                 return invalid("several people decide, so the arguments may not be edited; deny, and ask anew");
             }
-            nx_types::json::check(args).map_err(|error| Error::value(error.to_string()))?;
+            json::check(args)?;
         }
         match &vote.ruling {
             Ruling::Complete { value } => {
-                nx_types::json::check(value).map_err(|error| Error::value(error.to_string()))?;
+                json::check(value)?;
             }
             Ruling::Reuse { step } => {
                 let Some(n) = step.or_else(|| self.meant(approval)) else {

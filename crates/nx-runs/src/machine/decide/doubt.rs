@@ -10,6 +10,7 @@ use crate::{
         approval::Why,
         command::{Action, Answer, Dispatch, Purpose, Slot, Target, Work},
         event::{ApprovalEnded, By, How, RunEvent, StepInDoubt, StepResolved},
+        json,
         live::Stage,
         record::State,
     },
@@ -97,7 +98,7 @@ impl Deciding<'_> {
             call.stage = Stage::Waiting;
         }
         match found {
-            Found::Done(value) => match nx_types::json::check(&value) {
+            Found::Done(value) => match json::check(&value) {
                 Ok(()) => self.resolve(n, How::Completed { value: value.into() }, By::Probe),
                 Err(_) => self.ask_after_probe(n),
             },

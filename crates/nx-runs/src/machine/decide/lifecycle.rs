@@ -14,6 +14,7 @@ use crate::{
             ApprovalEnded, CancelRequested, Cancelled, Carried, Cause, Compensating, Completed, Failed, Interrupted,
             Json, Kind, Orphan, Retried, RunEvent, Started, end_of, null,
         },
+        json,
         live::{LiveTimer, Stage},
         record::State,
     },
@@ -93,7 +94,7 @@ impl Deciding<'_> {
         if let Phase::Stopping(cause) = self.run.durable.phase.clone() {
             return self.conclude(cause);
         }
-        if let Err(error) = nx_types::json::check(&result) {
+        if let Err(error) = json::check(&result) {
             return self.conclude(Cause::Failed(step_error("ValueRefused", format!("the result: {error}"))));
         }
         self.unwant_calls();
@@ -289,7 +290,7 @@ impl Deciding<'_> {
         if !self.run.live.calls.is_empty() || self.run.live.carry.is_some() {
             return Err(Error::invalid("`carry` replaces the history: await every step first"));
         }
-        nx_types::json::check(&state).map_err(|error| Error::value(error.to_string()))?;
+        json::check(&state)?;
         self.run.live.carry = Some((call, state));
         self.try_carry()
     }

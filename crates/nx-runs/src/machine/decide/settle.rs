@@ -9,6 +9,7 @@ use crate::{
     machine::{
         command::{Action, Answer, Purpose},
         event::{AttemptFailed, By, How, Json, Kind, Recorded, RunEvent, StepCompleted, StepFailed},
+        json,
         live::{Call, LiveTimer, Stage},
         record::State,
     },
@@ -212,7 +213,7 @@ impl Deciding<'_> {
 /// A value that may not enter the record counts as an error that is final.
 fn checked(outcome: Outcome) -> Outcome {
     match outcome {
-        Outcome::Ok(value) => match nx_types::json::check(&value) {
+        Outcome::Ok(value) => match json::check(&value) {
             Ok(()) => Outcome::Ok(value),
             Err(error) => Outcome::Error(step_error(REFUSED, error.to_string())),
         },

@@ -5,7 +5,10 @@ use nx_types::Timestamp;
 use super::Deciding;
 use crate::{
     Error,
-    machine::event::{Kind, RunEvent, SignalReceived, StepCompleted, Wait, null},
+    machine::{
+        event::{Kind, RunEvent, SignalReceived, StepCompleted, Wait, null},
+        json,
+    },
 };
 
 impl Deciding<'_> {
@@ -32,7 +35,7 @@ impl Deciding<'_> {
         if name.is_empty() || name.len() > limits.name_bytes || signal.id.len() > limits.name_bytes {
             return Err(Error::invalid(format!("a signal's name and id have 1 to {} bytes", limits.name_bytes)));
         }
-        nx_types::json::check(&signal.payload).map_err(|error| Error::value(error.to_string()))?;
+        json::check(&signal.payload)?;
         self.record(RunEvent::SignalReceived(signal))?;
         if let Some(n) = self.signal_waiter(&name) {
             self.take_signal(n)?;

@@ -321,8 +321,8 @@ fn values_that_are_not_i_json_are_refused() {
         2 b
           > 2: execute -.1
         done
-          + step.failed {"error":{"message":"integer `18446744073709551615` at `` is beyond 2^53 and would lose digits; send it as a string","name":"ValueRefused","retryable":false},"n":1,"step":{"args":1,"name":"b"}}
-          > 2: error ValueRefused: integer `18446744073709551615` at `` is beyond 2^53 and would lose digits; send it as a string
+          + step.failed {"error":{"message":"value refused: integer `18446744073709551615` at `` is beyond 2^53 and would lose digits; send it as a string","name":"ValueRefused","retryable":false},"n":1,"step":{"args":1,"name":"b"}}
+          > 2: error ValueRefused: value refused: integer `18446744073709551615` at `` is beyond 2^53 and would lose digits; send it as a string
         3 c
           + step.started {"n":2,"step":{"args":1,"effect":"once","name":"c"}}
           > 3: execute 2.1 key

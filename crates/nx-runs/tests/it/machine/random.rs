@@ -300,15 +300,15 @@ impl Play {
         let name = if kind == 7 { format!("t/{name}") } else { format!("s{name}") };
         let mut step: Box<Step> = self.bench.frame(&name, body);
         if extra & 2 == 2 {
-            step.scope = "g.0".to_owned();
+            "g.0".clone_into(&mut step.scope);
         }
-        if extra & 12 == 12 {
+        if extra & 0b1100 == 0b1100 {
             step.key = Some("k".to_owned());
         }
-        if extra & 48 == 48 {
+        if extra & 0b11_0000 == 0b11_0000 {
             step.undo = Some(Undo::Function("undo".to_owned()));
         }
-        if extra & 192 == 192 {
+        if extra & 0b1100_0000 == 0b1100_0000 {
             step.approve = Some(Approve {
                 who: "lead".to_owned(),
                 within_ms: Some(60_000),
