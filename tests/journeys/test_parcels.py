@@ -21,10 +21,10 @@ class Parcels(Journey):
         self.told(server, r"^real: ", count=len(list(self.dir.glob("server*.log"))))
         return server
 
-    def start_python(self):
+    def start_python(self, **options):
         os.environ["PARCELS_WORLD"] = str(self.dir / "data" / "parcels" / "world.json")
         self.addCleanup(os.environ.pop, "PARCELS_WORLD")
-        server = self.start("--example-agents-elsewhere")
+        server = self.start("--example-agents-elsewhere", **options)
         self.worker(PARCELS / "python" / "parcels_agents.py", server.url)
         return server
 
@@ -103,6 +103,19 @@ class Parcels(Journey):
         for run in self.json(server, "runs", "list")["items"]:
             starts = self.json(server, "events", "--subject", f"run/{run['id']}", "--type", "run.started", "--from", "0")
             self.assertEqual({start["data"]["version"] for start in starts["items"]}, {"python-1"})
+
+    def test_python_goes_on_where_rust_was(self):
+        server = self.start()
+        self.told(server, r"⏸ refund A17")
+        server.kill(signal.SIGKILL)
+        server = self.start_python(listen=server.address)
+        self.approve(server)
+        self.judge(server)
+        run = self.json(server, "runs", "list", "--key", "P88")["items"][0]["id"]
+        events = self.json(server, "events", "--subject", f"run/{run}", "--from", "0", "--limit", "1000")["items"]
+        versions = [event["data"]["version"] for event in events if event["type"] == "run.started"]
+        self.assertEqual((versions[0], versions[-1]), ("rust-1", "python-1"))
+        self.assertNotIn("incarnation.diverged", [event["type"] for event in events], "the agents differ")
 
     def test_what_fails_is_taken_back(self):
         self.taken_back(self.start())
