@@ -3,7 +3,6 @@
 use std::{
     io,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -99,6 +98,8 @@ fn balanced(host: &str) -> bool {
 
 #[cfg(feature = "tls")]
 fn connector(options: &Options) -> Result<tokio_rustls::TlsConnector, Error> {
+    use std::sync::Arc;
+
     use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
     let mut roots = rustls::RootCertStore::empty();
