@@ -74,7 +74,7 @@ impl Narrator {
         vec![
             "a parcel dock: a conveyor, a shop with 200 orders, a payment service, a carrier, a mail server".to_owned(),
             REAL.to_owned(),
-            format!("a motor is about to overheat; try: {} runs list", self.command),
+            format!("watch the motor; try: {} runs list", self.command),
         ]
     }
 

@@ -1,5 +1,6 @@
 //! The narrator's wording.
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::Value;
 
 use super::{Event, Narrator, text};
@@ -60,8 +61,13 @@ fn requested(narrator: &Narrator, id: &str, data: &Value) -> String {
         .known(id, data)
         .map(|step| step.name)
         .unwrap_or_else(|| format!("{}{}", text(data, "step"), data.get("args").map(amount).unwrap_or_default()));
-    let hash: String = text(data, "hash").chars().take(4).collect();
-    format!("⏸ {named} waits for {who} (hash {hash}…)")
+    format!("⏸ {named} waits for {who} (hash {}…)", hash(data))
+}
+
+/// The first digits of the arguments' hash, as the command line shows it: in hexadecimal.
+fn hash(data: &Value) -> String {
+    let bytes = URL_SAFE_NO_PAD.decode(text(data, "hash")).unwrap_or_default();
+    bytes.iter().take(4).map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()
 }
 
 fn decided(data: &Value) -> String {

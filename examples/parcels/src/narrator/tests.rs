@@ -41,9 +41,13 @@ fn a_refund_is_told() {
             (
                 "approval.requested",
                 RUN,
-                json!({"id": "a_1", "n": 2, "why": "call", "step": "refund", "args": {"cents": 8400}, "hash": "9cKE", "ask": {"who": "lead"}}),
+                json!({"id": "a_1", "n": 2, "why": "call", "step": "refund", "args": {"cents": 8400}, "hash": "a4uSjQnQ", "ask": {"who": "lead"}}),
             ),
-            ("approval.decided", RUN, json!({"id": "a_1", "n": 2, "decision": "approve", "by": "ada", "hash": "9cKE"})),
+            (
+                "approval.decided",
+                RUN,
+                json!({"id": "a_1", "n": 2, "decision": "approve", "by": "ada", "hash": "a4uSjQnQ"}),
+            ),
             refund_started(),
             (
                 "step.attempt_failed",
@@ -57,7 +61,7 @@ fn a_refund_is_told() {
         &expect![[r"
             r_7f3k2m  redirect-and-refund P88 ← reflex/late-parcel
             r_7f3k2m  ✔ shop/find_order
-            r_7f3k2m  ⏸ refund €84.00 waits for lead (hash 9cKE…) · try: neuraxis approvals approve a_1
+            r_7f3k2m  ⏸ refund €84.00 waits for lead (hash 6b8b928d…) · try: neuraxis approvals approve a_1
             r_7f3k2m  step 2 approved by ada · try: neuraxis runs watch r_7f3k2m
             r_7f3k2m  ↻ refund A17 €84.00: 503: the booking system is not available; try 2 follows
             r_7f3k2m  ✔ refund A17 €84.00 (try 2)
