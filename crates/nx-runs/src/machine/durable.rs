@@ -148,7 +148,7 @@ impl Durable {
             RunEvent::Started(started) => self.incarnation_started(started),
             RunEvent::Interrupted(interrupted) => self.interrupted(interrupted),
             RunEvent::Carried(carried) => {
-                self.segment += 1;
+                self.segment = self.segment.saturating_add(1);
                 self.state = Some(carried.state.clone());
                 self.records.carry();
                 self.open.clear();
@@ -247,7 +247,7 @@ impl Durable {
         let held = self.timers.iter().any(|(_, timer)| *timer == Timer::Deadline);
         Kept {
             steps: self.records.next() - 1,
-            segment: self.segment + 1,
+            segment: self.segment.saturating_add(1),
             inc: self.inc,
             worker,
             version,

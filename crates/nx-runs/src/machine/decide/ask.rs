@@ -371,7 +371,7 @@ impl Deciding<'_> {
         let Some(approval) = self.run.durable.approvals.get(&id).cloned() else { return Ok(()) };
         if let Some(next) = approval.ask.escalate.get(approval.rung as usize) {
             let due: Option<Timestamp> = next.within_ms.map(|ms| self.cx.now + Duration::from_millis(ms));
-            let body = ApprovalEscalated { id, who: next.who.clone(), due, rung: approval.rung + 1 };
+            let body = ApprovalEscalated { id, who: next.who.clone(), due, rung: approval.rung.saturating_add(1) };
             return self.record(RunEvent::ApprovalEscalated(body));
         }
         let reason = "nobody decided in time".to_owned();

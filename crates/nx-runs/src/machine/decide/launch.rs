@@ -117,7 +117,7 @@ impl Deciding<'_> {
 
     /// Executes the next attempt of a recorded step.
     pub(super) fn execute(&mut self, n: u64) -> Result<(), Error> {
-        let attempt = self.run.durable.open.get(&n).map_or(0, |open| open.attempt) + 1;
+        let attempt = self.run.durable.open.get(&n).map_or(0, |open| open.attempt).saturating_add(1);
         let Some(call) = self.run.live.primary(n) else { return Ok(()) };
         let id = call.id;
         match call.kind {
@@ -164,7 +164,7 @@ impl Deciding<'_> {
     /// Records `step.started` for the next attempt.
     fn started(&mut self, n: u64, step: Option<Box<Identity>>) -> Result<u32, Error> {
         let open = self.run.durable.open.get(&n);
-        let attempt = open.map_or(0, |open| open.attempt) + 1;
+        let attempt = open.map_or(0, |open| open.attempt).saturating_add(1);
         let first = open.is_none_or(|open| open.key_until.is_none());
         let call = self.run.live.primary(n).map(|call| {
             let probe = call.probes() || call.tool.as_ref().is_some_and(|tool| tool.probe.is_some());
@@ -189,7 +189,7 @@ impl Deciding<'_> {
     pub(super) fn relaunch(&mut self, n: u64) -> Result<(), Error> {
         let Some(open) = self.run.durable.open.get(&n) else { return Ok(()) };
         let effect = self.run.effect(n);
-        let attempts = open.attempt - open.base;
+        let attempts = open.attempt.saturating_sub(open.base);
         let over = open.key_until.is_some_and(|until| until < self.cx.now);
         if effect == Effect::Once || (effect == Effect::Idempotent && over) {
             let reason = if over { "the idempotency key may have been forgotten" } else { "its worker was lost" };

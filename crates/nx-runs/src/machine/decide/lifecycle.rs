@@ -30,7 +30,7 @@ impl Deciding<'_> {
             let status = status_word(self.run.status());
             return Err(Error::WrongStatus { run: self.run.id, status, fix: "it wants no worker now" });
         }
-        let inc = self.run.durable.inc + 1;
+        let inc = self.run.durable.inc.saturating_add(1);
         self.record(RunEvent::Started(Started { inc, worker, version }))?;
         self.run.live.reset(&self.run.durable.records);
         let start = self.run.start()?;

@@ -121,7 +121,7 @@ impl Deciding<'_> {
     /// A step that failed before the code asked for it again: its policy may not allow another attempt.
     pub(super) fn exhausted(&mut self, n: u64) -> Result<bool, Error> {
         let Some(open) = self.run.durable.open.get(&n) else { return Ok(false) };
-        let (made, attempt, error) = (open.attempt - open.base, open.attempt, open.error.clone());
+        let (made, attempt, error) = (open.attempt.saturating_sub(open.base), open.attempt, open.error.clone());
         let (Some(call), Some(error)) = (self.run.live.primary(n), error) else { return Ok(false) };
         let policy = call.step.retry.clone().unwrap_or_default();
         if made < policy.attempts.max(1) && !policy.non_retryable.contains(&error.name) {

@@ -98,7 +98,7 @@ impl Deciding<'_> {
         self.run.live.undo_wanted = None;
         let timeout_ms = tool.as_ref().and_then(|tool| tool.timeout_ms);
         let (n, step, attempt) = match undo.by {
-            Some(by) => (by, None, self.run.durable.open.get(&by).map_or(0, |open| open.attempt) + 1),
+            Some(by) => (by, None, self.run.durable.open.get(&by).map_or(0, |open| open.attempt).saturating_add(1)),
             None => {
                 let step = undo_identity(&undo, tool.map(|tool| tool.effect))?;
                 (self.run.durable.records.next(), Some(Box::new(step)), 1)

@@ -380,3 +380,79 @@ proptest! {
         prop_assert!(matches!(status, Status::Completed | Status::Failed | Status::Cancelled));
     }
 }
+
+/// What may happen to a record that somebody damaged.
+#[derive(Debug, Clone)]
+enum Damage {
+    Drop(u16),
+    Repeat(u16),
+    Swap(u16, u16),
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    prop_oneof![
+        any::<u16>().prop_map(Damage::Drop),
+        any::<u16>().prop_map(Damage::Repeat),
+        (any::<u16>(), any::<u16>()).prop_map(|(a, b)| Damage::Swap(a, b)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_damaged_record_is_refused_or_lived_with(
+        happenings in prop::collection::vec(happening(), 1..40),
+        damages in prop::collection::vec(damage(), 1..4),
+        more in prop::collection::vec(happening(), 1..20),
+    ) {
+        let mut play = Play::new();
+        happenings.iter().for_each(|happening| play.happen(happening));
+        let mut log = play.bench.log.clone();
+        for damage in damages {
+            let at = |place: u16| 1 + usize::from(place) % (log.len() - 1);
+            if log.len() < 3 {
+                break;
+            }
+            match damage {
+                Damage::Drop(place) => drop(log.remove(at(place))),
+                Damage::Repeat(place) => log.push(log[at(place)].clone()),
+                Damage::Swap(one, other) => {
+                    let (one, other) = (at(one), at(other));
+                    log.swap(one, other);
+                }
+            }
+        }
+        let mut bench = Bench::new();
+        bench.unchecked = true;
+        for event in log.into_iter().skip(1) {
+            if bench.run.apply(&event).is_ok() {
+                bench.log.push(event);
+            }
+        }
+        let mut play = Play { bench, out: Outside::default() };
+        play.unchecked(&more);
+    }
+}
+
+impl Play {
+    /// Nothing panics, whatever was loaded.
+    fn unchecked(&mut self, happenings: &[Happening]) {
+        for happening in happenings {
+            let name = format!("s{}", self.bench.log.len() % 3);
+            let step = self.bench.frame(&name, code(Effect::Once, json!({"n": 1})));
+            let commands = [
+                Command::Start { worker: "w".to_owned(), version: None },
+                Command::Step { step, tool: None },
+                Command::Tick,
+                Command::Lost { reason: "gone".to_owned(), executing: Vec::new() },
+                Command::GrantsLost { grants: self.outstanding(), reason: "gone".to_owned() },
+                Command::Cancel { by: "ann".to_owned(), reason: format!("{happening:?}") },
+                Command::Retry { by: "ann".to_owned() },
+            ];
+            for command in commands {
+                drop(self.bench.try_do(command));
+            }
+        }
+    }
+}
