@@ -86,6 +86,7 @@ impl Address {
     }
 
     #[cfg(not(feature = "tls"))]
+    #[expect(clippy::unused_async, reason = "stands in for a handshake")]
     async fn secure(&self, _tcp: TcpStream, _host: &str) -> io::Result<Stream> {
         Err(io::Error::other("this worker was built without the feature `tls`"))
     }
