@@ -226,11 +226,7 @@ impl Engine {
         let run = slot.run.id();
         let inc = slot.run.incarnation();
         self.send(session, frames::Server::Closed { run, inc, state: state.to_owned() });
-        if let Some(open) = self.sessions.get_mut(&session) {
-            open.runs.remove(&run);
-            open.calls.retain(|_, call| call.run != run);
-        }
-        self.queues.stir();
+        self.detach(run, session);
     }
 }
 

@@ -3,8 +3,9 @@
 
 use std::sync::LazyLock;
 
+use neuraxis_sdk::frames::{Grant, Outcome};
 use nx_journal::{Cause, Commit, NewEvent, Precondition, Put, Receipt};
-use nx_types::{ApprovalId, Duration, EventType, Namespace, RunId, Seq};
+use nx_types::{ApprovalId, EventType, Namespace, RunId, Seq};
 
 use super::{
     Engine, Output, Response, SessionId, Ticket, Token, fold, rows,
@@ -26,6 +27,16 @@ pub(super) struct Pending {
     pub(super) actions: Vec<Due>,
     pub(super) replies: Vec<(Ticket, Response)>,
     pub(super) claimed: Option<(Namespace, String)>,
+    /// The report that led to it: should the log refuse, it is not lost.
+    pub(super) report: Option<Report>,
+}
+
+/// What came of an execution.
+#[derive(Debug, Clone)]
+pub(super) struct Report {
+    pub(super) run: RunId,
+    pub(super) grant: Grant,
+    pub(super) outcome: Outcome,
 }
 
 /// An action, and the connection that the run's incarnation was with when it was decided.
@@ -152,6 +163,7 @@ impl Engine {
                     actions: due(actions),
                     replies: reply.into_iter().collect(),
                     claimed: None,
+                    report: self.report.take(),
                 });
             }
             Err(error) => {
@@ -187,6 +199,7 @@ impl Engine {
             }
         }
         self.arrange(id);
+        self.retire(id);
     }
 
     pub(super) fn token(&mut self) -> Token {
@@ -270,7 +283,7 @@ impl Engine {
             marks.push(Mark::of(event));
             slot.fold(event);
             match event {
-                RunEvent::Created(_) => write_row = true,
+                RunEvent::Created(_) | RunEvent::Interrupted(_) => write_row = true,
                 RunEvent::Carried(_) => {
                     slot.row.carried = Some(version);
                     write_row = true;
@@ -282,7 +295,7 @@ impl Engine {
                 upsert(&mut commit.puts, rows::put_approval(&row)?);
             }
         }
-        if slot.refresh_row(self.now) || write_row {
+        if slot.refresh_row(self.now, write_row) {
             commit.puts.push(rows::put_run(&slot.row)?);
         }
         Ok(marks)
@@ -352,6 +365,9 @@ impl Engine {
         for (ticket, _) in pending.replies {
             self.out.push(Output::Reply { ticket, answer: Err(error.clone()) });
         }
+        if let Some(report) = pending.report {
+            self.unrecorded.entry(report.run).or_default().push(report);
+        }
         self.refuse_actions(pending.actions, error);
         for (run, _) in pending.runs {
             if let Some(slot) = self.runs.remove(&run) {
@@ -367,8 +383,7 @@ impl Engine {
         self.leave_session(&slot, "fenced");
         self.forget_wants(&slot);
         self.forget_timers(run);
-        let wait = self.refused.get(&run).copied().unwrap_or(self.limits.refused_wait);
-        self.refused.insert(run, wait.saturating_mul(2).min(Duration::from_secs(30)));
+        let wait = self.next_wait(run);
         self.timers.set(Timer::Resume(run), Some(self.now + wait));
         let dormant = super::Dormant { namespace: slot.namespace };
         self.dormant.insert(run, dormant);

@@ -167,22 +167,26 @@ impl Slot {
         }
     }
 
-    /// Brings the row up to date. Whether it has to be written.
-    pub(super) fn refresh_row(&mut self, now: Timestamp) -> bool {
+    /// Brings the row up to date. Whether it has to be written; it is if `forced`.
+    pub(super) fn refresh_row(&mut self, now: Timestamp, forced: bool) -> bool {
         let status = status(self.run.status());
         let over = status.is_over();
         let inbox = self.inbox(status);
-        let waiting_for = if over { None } else { self.waits.values().next_back().cloned() };
+        let waits = matches!(status, RunStatus::Waiting);
+        let waiting_for = if over { None } else { self.waits.values().next_back() };
+        let awaits_child = waits && self.run.waits().any(|(_, _, wait)| matches!(wait, Wait::Child { .. }));
         let summary = &mut self.row.summary;
-        let changed = summary.status != status
+        let changed = forced
+            || summary.status != status
             || summary.inbox != inbox
-            || (matches!(status, RunStatus::Waiting) && summary.waiting_for != waiting_for);
+            || (waits && (summary.waiting_for.as_ref() != waiting_for || self.row.awaits_child != awaits_child));
         if changed {
             summary.status = status;
             summary.inbox = inbox;
-            summary.waiting_for = if matches!(status, RunStatus::Running) { None } else { waiting_for };
+            summary.waiting_for = if matches!(status, RunStatus::Running) { None } else { waiting_for.cloned() };
             summary.incarnation = self.run.incarnation();
             summary.updated = now;
+            self.row.awaits_child = awaits_child;
             self.row.wake = if over { None } else { self.run.due() };
         }
         changed

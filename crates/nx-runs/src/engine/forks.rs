@@ -101,6 +101,7 @@ impl Engine {
                 actions: Vec::new(),
                 replies: if last { vec![(ticket, started)] } else { Vec::new() },
                 claimed: None,
+                report: None,
             });
             if last {
                 break;

@@ -5,8 +5,13 @@ use std::sync::Arc;
 use neuraxis_sdk::frames::{self, Body, Outcome, StepError, Worker};
 use nx_types::{Problem, RunId};
 
-use super::{Engine, SessionId, rows, sessions::Call, slot::LogLine, timers::Timer};
-use crate::{error::Error, machine::Command};
+use super::{
+    Engine, SessionId, commit::Report, outstanding::UNRECORDED, rows, sessions::Call, slot::LogLine, timers::Timer,
+};
+use crate::{
+    error::Error,
+    machine::{Command, Purpose},
+};
 
 /// Longest line of a log.
 const MAX_LINE: usize = 4096;
@@ -75,7 +80,7 @@ impl Engine {
         if open.calls.contains_key(&call) {
             return Err(Error::frame(format!("call {call} is open already; number calls anew within a connection")));
         }
-        open.calls.insert(call, Call { run, grant: None });
+        open.calls.insert(call, Call { run, grant: None, stale: false });
         Ok(())
     }
 
@@ -122,24 +127,37 @@ impl Engine {
         let open = self.sessions.get(&session).and_then(|open| open.calls.get(&call)).copied();
         // Unknown calls are of incarnations that are over; their grants come as `late`.
         let Some(open) = open else { return };
-        if let Some(grant) = open.grant {
-            self.reported(open.run, grant);
-        }
         let outcome = self.ingest_outcome(outcome);
-        self.command(open.run, Command::Done { call, outcome }, None);
+        if open.stale {
+            self.close_call(session, call);
+        }
+        let command = match open.grant {
+            Some(grant) if open.stale => Command::Late { grant, outcome: outcome.clone() },
+            _ => Command::Done { call, outcome: outcome.clone() },
+        };
+        self.take_report(open.run, open.grant, outcome, command);
     }
 
     fn late(&mut self, session: SessionId, run: RunId, grant: frames::Grant, outcome: Outcome) {
-        let Some(namespace) = self.sessions.get(&session).map(|open| open.namespace.clone()) else { return };
-        self.reported(run, grant);
         let known = self.namespace_of(run).is_some();
         if !known {
             // The run is over or unknown: the outcome is of no use.
+            self.reported(run, grant);
             return self.send(session, frames::Server::LateTaken { run, grant });
         }
         self.late.entry((run, grant)).or_default().push(session);
         let outcome = self.ingest_outcome(outcome);
-        self.command_in(&namespace, run, Command::Late { grant, outcome }, None, None);
+        self.take_report(run, Some(grant), outcome.clone(), Command::Late { grant, outcome });
+    }
+
+    /// Hands a report to its run, and keeps it until it is recorded.
+    fn take_report(&mut self, run: RunId, grant: Option<frames::Grant>, outcome: Outcome, command: Command) {
+        if let Some(grant) = grant.filter(|grant| grant.step < UNRECORDED) {
+            self.reported(run, grant);
+            self.report = Some(Report { run, grant, outcome });
+        }
+        self.command(run, command, None);
+        self.report = None;
     }
 
     fn carry(&mut self, session: SessionId, call: u64, (run, inc): (RunId, u32), state: serde_json::Value) {
@@ -159,9 +177,12 @@ impl Engine {
     fn tool_done(&mut self, session: SessionId, call: u64, outcome: Outcome) {
         let tool = self.sessions.get_mut(&session).and_then(|open| open.tools.remove(&call));
         let Some(tool) = tool else { return };
-        self.reported(tool.run, tool.grant);
         let outcome = self.ingest_outcome(outcome);
-        self.command(tool.run, Command::ToolDone { grant: tool.grant, purpose: tool.purpose, outcome }, None);
+        let command = Command::ToolDone { grant: tool.grant, purpose: tool.purpose, outcome: outcome.clone() };
+        match tool.purpose {
+            Purpose::Execute => self.take_report(tool.run, Some(tool.grant), outcome, command),
+            Purpose::Probe => self.command(tool.run, command, None),
+        }
     }
 
     fn log(&mut self, session: SessionId, run: RunId, level: String, message: &str) {

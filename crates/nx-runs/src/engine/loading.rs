@@ -5,8 +5,17 @@ use std::fmt;
 
 use nx_types::{Namespace, RunId};
 
-use super::{Engine, Output, Ticket, commit::Mark, fold, rows, runs::unknown, slot::Slot};
-use crate::{error::Error, machine::RunEvent};
+use super::{
+    Engine, Output, Ticket,
+    commit::{Mark, Report},
+    fold, rows,
+    runs::unknown,
+    slot::Slot,
+};
+use crate::{
+    error::Error,
+    machine::{Command, RunEvent},
+};
 
 /// Events read at once.
 const PAGE: usize = 1024;
@@ -127,6 +136,13 @@ impl Engine {
         let obligations = slot.run.obligations();
         self.runs.insert(run, slot);
         self.oblige(run, obligations);
+        for report in self.unrecorded.remove(&run).unwrap_or_default() {
+            let Report { grant, outcome, .. } = report.clone();
+            self.reported(run, grant);
+            self.report = Some(report);
+            self.command(run, Command::Late { grant, outcome }, None);
+            self.report = None;
+        }
         self.arrange(run);
     }
 
@@ -141,8 +157,7 @@ impl Engine {
         let of_run = rows::with_text(&slot.run.id().to_string());
         let mut after = None;
         loop {
-            let page =
-                self.reader.index(&slot.namespace, rows::APPROVAL, rows::BY_RUN, &of_run, after, PAGE, false)?;
+            let page = self.reader.index(&slot.namespace, rows::APPROVAL, rows::BY_RUN, &of_run, after, PAGE, false)?;
             let short = page.len() < PAGE;
             after = page.last().map(|(value, row)| (value.clone(), row.key.clone()));
             for (_, row) in page {

@@ -38,7 +38,7 @@ use nx_journal::Reader;
 use nx_types::{Env, Namespace, RunId, Timestamp};
 
 use self::{
-    commit::Pending,
+    commit::{Pending, Report},
     loading::Loading,
     outstanding::Outstanding,
     routing::Queues,
@@ -159,6 +159,10 @@ pub struct Engine {
     refused: BTreeMap<RunId, nx_types::Duration>,
     /// Who has reported an outcome of an earlier connection that is on its way into the record.
     late: BTreeMap<(RunId, Grant), Vec<SessionId>>,
+    /// The report that is being taken in.
+    report: Option<Report>,
+    /// Reports that the log refused: taken in again when their run is.
+    unrecorded: BTreeMap<RunId, Vec<Report>>,
     /// Runs with steps whose tool nobody declares yet.
     unready: BTreeSet<RunId>,
     out: Vec<Output>,

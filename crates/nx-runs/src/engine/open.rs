@@ -45,6 +45,8 @@ impl Engine {
             declared: BTreeMap::new(),
             refused: BTreeMap::new(),
             late: BTreeMap::new(),
+            report: None,
+            unrecorded: BTreeMap::new(),
             unready: BTreeSet::new(),
             out: Vec::new(),
         };
@@ -92,7 +94,7 @@ impl Engine {
         let agent = row.summary.agent.clone();
         match row.summary.status {
             // Only time or something from outside can make it go on.
-            RunStatus::Waiting if row.parked => self.timers.set(Timer::Run(run), row.wake),
+            RunStatus::Waiting if row.parked && !row.awaits_child => self.timers.set(Timer::Run(run), row.wake),
             RunStatus::Queued => {
                 self.queues.push(namespace, &agent, run);
                 // Its deadline may come before a worker does.

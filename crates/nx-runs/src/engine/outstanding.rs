@@ -107,6 +107,16 @@ impl Engine {
         }
     }
 
+    /// An incarnation is over, its connection is not: its executions have a lease to report.
+    pub(super) fn executions_left(&mut self, run: RunId, session: SessionId) {
+        let Some(grants) = self.outstanding.by_session.get(&session) else { return };
+        let all = (run, Grant { step: 0, attempt: 0 })..=(run, Grant { step: u64::MAX, attempt: u32::MAX });
+        let own: Vec<Grant> = grants.range(all).map(|(_, grant)| *grant).collect();
+        for grant in own {
+            self.timers.set(Timer::Grant(run, grant), Some(self.now + self.limits.lease));
+        }
+    }
+
     /// A worker is back and says what it still executes. What it does not name may come as `late` within a grace.
     pub(super) fn executions_back(&mut self, session: SessionId, worker: &str, named: &[(RunId, Grant)]) {
         for &(run, grant) in named {

@@ -26,10 +26,14 @@ impl Engine {
         let done = match request {
             Request::Start(start) => self.start(ticket, start),
             Request::Cancel { namespace, run, by, reason } => {
-                self.ask(&namespace, run, Command::Cancel { by, reason }, ticket)
+                self.ask(&namespace, run, Command::Cancel { by, reason }, ticket);
+                Ok(())
             }
             Request::Signal { namespace, run, signal } => self.signal(ticket, &namespace, run, signal),
-            Request::Retry { namespace, run, by } => self.ask(&namespace, run, Command::Retry { by }, ticket),
+            Request::Retry { namespace, run, by } => {
+                self.ask(&namespace, run, Command::Retry { by }, ticket);
+                Ok(())
+            }
             Request::Fork { namespace, fork } => self.fork(ticket, &namespace, fork),
             Request::Decide { namespace, approval, ruling } => self.rule(ticket, &namespace, approval, ruling),
             Request::Workers => {
@@ -43,10 +47,9 @@ impl Engine {
         }
     }
 
-    fn ask(&mut self, namespace: &Namespace, run: RunId, command: Command, ticket: Ticket) -> Result<(), Error> {
+    fn ask(&mut self, namespace: &Namespace, run: RunId, command: Command, ticket: Ticket) {
         self.command_in(namespace, run, command, None, Some((ticket, Response::Done)));
         self.retire(run);
-        Ok(())
     }
 
     fn start(&mut self, ticket: Ticket, start: StartRequest) -> Result<(), Error> {
@@ -136,6 +139,7 @@ impl Engine {
             actions: Vec::new(),
             replies: vec![(ticket, Response::Started(Started { run, existing: false }))],
             claimed,
+            report: None,
         });
         self.arrange(run);
         Ok(())
@@ -158,7 +162,8 @@ impl Engine {
             None => self.env.event_id().to_string(),
         };
         let payload = Arc::new(signal.payload);
-        self.ask(namespace, run, Command::Signal { id, name: signal.name, payload, by: signal.by }, ticket)
+        self.ask(namespace, run, Command::Signal { id, name: signal.name, payload, by: signal.by }, ticket);
+        Ok(())
     }
 
     fn rule(&mut self, ticket: Ticket, namespace: &Namespace, id: ApprovalId, ruling: Ruling) -> Result<(), Error> {
@@ -190,7 +195,8 @@ impl Engine {
         };
         if self.load(namespace, run)? == Loaded::Later {
             let vote = Vote { id, by, roles, ruling, hash, reason, args: args.map(Arc::new) };
-            return self.ask(namespace, run, Command::Decide(Box::new(vote)), ticket);
+            self.ask(namespace, run, Command::Decide(Box::new(vote)), ticket);
+            return Ok(());
         }
         if self.runs.get(&run).is_some_and(|slot| slot.run.approval(id).is_none()) {
             let status = if row.view.status == "waiting" { "decided".to_owned() } else { row.view.status };
@@ -198,7 +204,8 @@ impl Engine {
             return Err(Error::ApprovalOver { id, status });
         }
         let vote = Vote { id, by, roles, ruling, hash, reason, args: args.map(Arc::new) };
-        self.ask(namespace, run, Command::Decide(Box::new(vote)), ticket)
+        self.ask(namespace, run, Command::Decide(Box::new(vote)), ticket);
+        Ok(())
     }
 }
 

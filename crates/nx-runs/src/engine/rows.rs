@@ -42,6 +42,9 @@ pub struct RunRow {
     /// When the run wants to be woken next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wake: Option<Timestamp>,
+    /// A step waits for a child run: whether that has ended must be looked up after a crash.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub awaits_child: bool,
     /// The version of the run's last `run.carried`: loading begins there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub carried: Option<u64>,

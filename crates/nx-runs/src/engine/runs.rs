@@ -54,17 +54,17 @@ impl Engine {
                 return self.once_loaded(run, ticket, then);
             }
             Ok(Loaded::Now) => {}
-            Err(error) => return self.cannot(run, reply, error),
+            Err(error) => return self.cannot(run, reply.map(|(ticket, _)| ticket), error),
         }
         match self.decide(run, command) {
             Ok((slot, decision)) => self.settle(slot, decision, cause, reply),
-            Err(error) => self.cannot(run, reply, error),
+            Err(error) => self.cannot(run, reply.map(|(ticket, _)| ticket), error),
         }
     }
 
-    fn cannot(&mut self, run: RunId, reply: Option<(Ticket, Response)>, error: Error) {
-        match reply {
-            Some((ticket, _)) => self.out.push(Output::Reply { ticket, answer: Err(error) }),
+    fn cannot(&mut self, run: RunId, ticket: Option<Ticket>, error: Error) {
+        match ticket {
+            Some(ticket) => self.out.push(Output::Reply { ticket, answer: Err(error) }),
             None => tracing::warn!(%run, %error, "a run could not go on"),
         }
     }
@@ -109,7 +109,7 @@ impl Engine {
         }
         if lost {
             let executing = self.executing(run);
-            self.command(run, Command::Lost { reason: "the server was restarted".to_owned(), executing }, None);
+            self.command(run, Command::Lost { reason: "the server took the run up again".to_owned(), executing }, None);
         }
     }
 
@@ -189,7 +189,11 @@ impl Engine {
             error: None,
             parent: created.parent.map(|parent| parent.run),
         };
-        let mut slot = self.fresh_slot(namespace, run, RunRow { summary, wake: None, carried: None, parked: false });
+        let mut slot = self.fresh_slot(
+            namespace,
+            run,
+            RunRow { summary, wake: None, awaits_child: false, carried: None, parked: false },
+        );
         slot.trace = trace;
         let event = RunEvent::Created(Box::new(created));
         slot.run.apply(&event)?;
@@ -235,11 +239,9 @@ impl Engine {
         let attached = slot.run.worker().is_some();
         if !attached && let Some(session) = slot.session.take() {
             slot.unready.clear();
-            if let Some(session) = self.sessions.get_mut(&session) {
-                session.runs.remove(&run);
-            }
-            self.queues.stir();
+            self.detach(run, session);
         }
+        let Some(slot) = self.runs.get_mut(&run) else { return };
         // Not before its last event is durable: the start follows from that.
         if slot.run.wants_worker() && !slot.queued && slot.last_token.is_none() {
             slot.queued = true;
@@ -293,14 +295,21 @@ impl Engine {
     pub(super) fn resume(&mut self, run: RunId) {
         let Some(dormant) = self.dormant.get(&run).cloned() else { return };
         match self.load(&dormant.namespace, run) {
-            Ok(_) => {}
+            Ok(_) => self.retire(run),
             Err(Error::RunUnknown { .. }) => drop(self.refused.remove(&run)),
             Err(error) => {
                 tracing::warn!(%run, %error, "a run cannot be read");
-                let wait = self.refused.get(&run).copied().unwrap_or(self.limits.refused_wait);
+                let wait = self.next_wait(run);
                 self.timers.set(Timer::Resume(run), Some(self.now + wait));
             }
         }
+    }
+
+    /// How long to wait before a run is taken up again; longer each time until a commit of it is durable.
+    pub(super) fn next_wait(&mut self, run: RunId) -> nx_types::Duration {
+        let wait = self.refused.get(&run).copied().unwrap_or(self.limits.refused_wait);
+        self.refused.insert(run, wait.saturating_mul(2).min(nx_types::Duration::from_secs(30)));
+        wait
     }
 
     /// Writes the lines that a run's worker logged.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use neuraxis_sdk::frames::{self, Grant, Hello, PROTOCOL, ToolOffer, Welcome};
 use nx_types::{Namespace, Problem, RunId, Timestamp};
 
-use super::{Engine, Output, Peer, SessionId, timers::Timer, view::WorkerView};
+use super::{Engine, Output, Peer, SessionId, outstanding::UNRECORDED, timers::Timer, view::WorkerView};
 use crate::{
     error::Error,
     machine::{Command, Purpose},
@@ -40,6 +40,8 @@ pub(super) struct Session {
 pub(super) struct Call {
     pub(super) run: RunId,
     pub(super) grant: Option<Grant>,
+    /// Its incarnation is over: its outcome is a late one.
+    pub(super) stale: bool,
 }
 
 /// A call of the server to a worker.
@@ -228,6 +230,20 @@ impl Engine {
             let reason = format!("worker {} has disconnected", open.worker);
             self.command(run, Command::Lost { reason, executing }, None);
         }
+        self.queues.stir();
+    }
+
+    /// An incarnation is over while its connection goes on. Executions that were permitted may still report.
+    pub(super) fn detach(&mut self, run: RunId, session: SessionId) {
+        if let Some(open) = self.sessions.get_mut(&session) {
+            open.runs.remove(&run);
+            let keeps = |call: &Call| call.grant.is_some_and(|grant| grant.step < UNRECORDED);
+            open.calls.retain(|_, call| call.run != run || keeps(call));
+            for call in open.calls.values_mut().filter(|call| call.run == run) {
+                call.stale = true;
+            }
+        }
+        self.executions_left(run, session);
         self.queues.stir();
     }
 

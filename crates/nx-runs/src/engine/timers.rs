@@ -70,7 +70,7 @@ impl Timers {
 }
 
 /// Timers fired in one go, so that a clock that jumps far does not starve the rest.
-const MAX_FIRED: usize = 10_000;
+const MAX_FIRED: usize = 256;
 
 impl Engine {
     pub(super) fn fire_timers(&mut self) {

@@ -27,12 +27,16 @@ impl Script for Fun {
 }
 
 fn sim(seed: u64, agent: fn(&mut Context<'_>) -> Flow) -> Sim {
-    Sim::new(seed, Plan::default(), Box::new(move || vec![("agent".to_owned(), Box::new(Fun(agent)) as Box<dyn Script>)]))
+    Sim::new(
+        seed,
+        Plan::default(),
+        Box::new(move || vec![("agent".to_owned(), Box::new(Fun(agent)) as Box<dyn Script>)]),
+    )
 }
 
 fn start(sim: &mut Sim, input: Value) -> RunId {
     let before = sim.started.len();
-    sim.want(StartRequest::new("agent", input));
+    sim.want(StartRequest { key: Some(before.to_string()), ..StartRequest::new("agent", input) });
     sim.run_until(|sim| Ok(sim.started.len() > before)).unwrap();
     sim.started[before].run
 }
@@ -65,7 +69,8 @@ fn a_parked_run_survives_the_server() {
     let mut sim = sim(2, sleeper);
     let run = start(&mut sim, json!({}));
     sim.run_until(|sim| {
-        let parked = |entry: &nx_runs::engine::record::Entry| matches!(&entry.event, RunEvent::Interrupted(body) if body.parked);
+        let parked =
+            |entry: &nx_runs::engine::record::Entry| matches!(&entry.event, RunEvent::Interrupted(body) if body.parked);
         Ok(sim.events(run)?.iter().any(parked))
     })
     .unwrap();
@@ -121,13 +126,13 @@ fn a_carry_makes_loading_short() {
     }
 }
 
-fn resource(kind: &str, name: &str, spec: Value) -> Resource {
+fn resource(kind: &str, name: &str, spec: &Value) -> Resource {
     let descriptor = nx_runs::kinds::descriptors().into_iter().find(|found| found.kind == kind).unwrap();
     Resource {
         api_version: nx_types::resource::API_VERSION.to_owned(),
         kind: kind.to_owned(),
         metadata: nx_types::Metadata { name: name.to_owned(), ..nx_types::Metadata::default() },
-        spec: (descriptor.check)(&spec).unwrap(),
+        spec: (descriptor.check)(spec).unwrap(),
         status: Value::Null,
     }
 }
@@ -140,7 +145,7 @@ fn buyer(context: &mut Context<'_>) -> Flow {
 fn a_declared_toolset_rules_over_what_its_worker_says() {
     let mut sim = sim(5, buyer);
     sim.run_until(|sim| Ok(sim.quiet())).unwrap();
-    let shop = resource("Toolset", "shop", json!({ "tools": { "find_order": { "effect": "once" } } }));
+    let shop = resource("Toolset", "shop", &json!({ "tools": { "find_order": { "effect": "once" } } }));
     sim.declare(Declared::of([&shop]));
     let run = start(&mut sim, json!({ "order": "A1" }));
     sim.run_to_end().unwrap();
@@ -153,7 +158,7 @@ fn a_declared_toolset_rules_over_what_its_worker_says() {
 fn an_agents_limits_hold() {
     let mut sim = sim(6, long);
     sim.run_until(|sim| Ok(sim.quiet())).unwrap();
-    let agent = resource("Agent", "agent", json!({ "limits": { "steps": 5, "deadline": "1h" } }));
+    let agent = resource("Agent", "agent", &json!({ "limits": { "steps": 5, "deadline": "1h" } }));
     sim.declare(Declared::of([&agent]));
     let run = start(&mut sim, json!({ "steps": 50 }));
     sim.run_to_end().unwrap();
@@ -175,11 +180,9 @@ fn a_fork_simulates_later_effects() {
     let mut sim = sim(7, payer);
     let run = start(&mut sim, json!({ "cents": 100 }));
     sim.run_to_end().unwrap();
-    let fork = |at, live| {
-        Request::Fork {
-            namespace: Namespace::default(),
-            fork: ForkRequest { run, at_step: at, input: None, result: None, live, by: "ann".to_owned() },
-        }
+    let fork = |at, live| Request::Fork {
+        namespace: Namespace::default(),
+        fork: ForkRequest { run, at_step: at, input: None, result: None, live, by: "ann".to_owned() },
     };
     sim.request(fork(Some(2), false));
     sim.run_until(|sim| {
@@ -209,7 +212,8 @@ fn parent(context: &mut Context<'_>) -> Flow {
 #[test]
 fn children_are_started_once_however_often_who_dies() {
     for seed in 0..40 {
-        let spread = |n: u64, of: u64| (1..4).map(move |k| (seed * 7919 + n * 104_729 + k * 1_299_709) % of + k * 7).collect();
+        let spread =
+            |n: u64, of: u64| (1..4).map(move |k| (seed * 7919 + n * 104_729 + k * 1_299_709) % of + k * 7).collect();
         let plan = Plan {
             server_at_write: spread(1, 120),
             server_at_frame: spread(2, 60),
@@ -223,5 +227,29 @@ fn children_are_started_once_however_often_who_dies() {
         assert_eq!(sim.result(run).unwrap(), json!(3), "seed {seed}\n{}", sim.story());
         assert_eq!(sim.world.refunds.len(), 3);
         assert_eq!(sim.runs().unwrap().len(), 4);
+    }
+}
+
+fn patient(context: &mut Context<'_>) -> Flow {
+    if context.input["leaf"] == json!(true) {
+        return context.step(Ask::new("nap", Body::Sleep { ms: 3_600_000 }));
+    }
+    context.step(Ask::new("one", Body::Child { agent: "agent".to_owned(), input: json!({ "leaf": true }) }))
+}
+
+#[test]
+fn a_parked_parent_hears_of_its_child_whenever_the_server_dies() {
+    let agent = || vec![("agent".to_owned(), Box::new(Fun(patient)) as Box<dyn Script>)];
+    let ran = |plan: Plan| {
+        let mut sim = Sim::new(9, plan, Box::new(agent));
+        let run = start(&mut sim, json!({}));
+        sim.run_to_end().unwrap();
+        assert_eq!(sim.summary(run).unwrap().unwrap().status, RunStatus::Completed, "{}", sim.story());
+        assert_eq!(sim.runs().unwrap().len(), 2);
+        sim.writes()
+    };
+    let writes = ran(Plan::default());
+    for write in 1..writes {
+        ran(Plan { server_at_write: [write].into(), ..Plan::default() });
     }
 }

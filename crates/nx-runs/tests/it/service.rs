@@ -98,7 +98,9 @@ impl Script for Fun {
     }
 }
 
-fn worker(name: &str, agents: &[(&str, fn(&mut Context<'_>) -> Flow)]) -> Worker {
+type Agent = fn(&mut Context<'_>) -> Flow;
+
+fn worker(name: &str, agents: &[(&str, Agent)]) -> Worker {
     Worker::new(name, agents.iter().map(|(name, fun)| ((*name).to_owned(), Box::new(Fun(*fun)) as Box<dyn Script>)))
 }
 
@@ -152,12 +154,12 @@ fn a_refund_waits_for_its_approval_and_is_explained() {
         let handle = server.handle.clone();
         let ns = Namespace::default;
         // A reading leads to a request, the request to the run.
-        let reading = event("motor.overheated", "motor/1", json!({ "celsius": 91 }));
+        let reading = event("motor.overheated", "motor/1", &json!({ "celsius": 91 }));
         let reading = server.journal.commit(Commit::of([reading])).await.unwrap().last;
         let mut request = event(
             "run.requested",
             "reflex/stop",
-            json!({ "agent": "refund", "input": {"order": "A17"}, "key": "A17" }),
+            &json!({ "agent": "refund", "input": {"order": "A17"}, "key": "A17" }),
         );
         request.causation = Cause::Local(reading);
         server.journal.commit(Commit::of([request])).await.unwrap();
@@ -208,7 +210,7 @@ fn a_refund_waits_for_its_approval_and_is_explained() {
         );
         let by_key = handle.why(ns(), "refund/A17".to_owned()).await.unwrap();
         assert_eq!(by_key.kind, "run.completed");
-        let prefix = run.summary.id.to_string()[..8].to_owned();
+        let prefix: String = run.summary.id.to_string().chars().take(8).collect();
         assert_eq!(handle.resolve_run(ns(), prefix).await.unwrap(), run.summary.id);
         let listed = handle.list(ns(), RunFilter::default(), Page::default()).await.unwrap().items;
         assert_eq!(listed.len(), 1);
@@ -216,7 +218,7 @@ fn a_refund_waits_for_its_approval_and_is_explained() {
     });
 }
 
-fn event(kind: &str, subject: &str, data: Value) -> NewEvent {
+fn event(kind: &str, subject: &str, data: &Value) -> NewEvent {
     let kind = EventType::new(kind).unwrap();
     NewEvent::new(Namespace::default(), kind, Subject::new(subject).unwrap(), data.to_string().into_bytes())
 }
@@ -240,7 +242,7 @@ fn child(context: &mut Context<'_>) -> Flow {
 fn children_signals_and_branches_survive_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     local(async {
-        let agents: [(&str, fn(&mut Context<'_>) -> Flow); 2] = [("family", family), ("child", child)];
+        let agents: [(&str, Agent); 2] = [("family", family), ("child", child)];
         let server = Server::up(dir.path());
         let mut world = World::new(1);
         let handle = server.handle.clone();
