@@ -12,6 +12,7 @@ use nx_types::{ApprovalId, Digest, EventId, RunId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub(crate) use access::ARGS;
 pub use access::{Recorded, end_of};
 pub use kept::{Kept, KeptUndo};
 
@@ -285,8 +286,9 @@ pub struct Identity {
     /// The caller's key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// Without a key: the how-manieth of the name in the scope since the last carry, from 1.
-    #[serde(default = "one", skip_serializing_if = "is_one")]
+    /// Without a key: the how-manieth of the name in the scope since the last carry, from 1. 0 is the one after the
+    /// highest recorded so far.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub occ: u32,
     /// What it is.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -294,8 +296,9 @@ pub struct Identity {
     /// What it does to the world.
     #[serde(default, skip_serializing_if = "is_default")]
     pub effect: Effect,
-    /// SHA-256 of the arguments' canonical form (RFC 8785), base64url.
-    #[serde(with = "digest")]
+    /// SHA-256 of the arguments' canonical form (RFC 8785), base64url. The value store leaves it out where the
+    /// arguments are large, and computes it when it reads them.
+    #[serde(default = "no_hash", skip_serializing_if = "is_no_hash", with = "digest")]
     pub hash: Digest,
     /// The arguments.
     #[serde(default = "null", skip_serializing_if = "is_null")]
@@ -651,6 +654,15 @@ fn is_one(number: &u32) -> bool {
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
+}
+
+/// Stands for a hash that is to be computed.
+pub(crate) fn no_hash() -> Digest {
+    Digest([0; 32])
+}
+
+pub(crate) fn is_no_hash(hash: &Digest) -> bool {
+    hash.0 == [0; 32]
 }
 
 pub(super) fn null() -> Json {

@@ -91,7 +91,7 @@ pub fn fork(events: impl IntoIterator<Item = RunEvent>, spec: &ForkSpec) -> Resu
         };
         let later = n >= at && edited.is_none();
         let note = edited.is_some().then(|| "its result was edited for the fork".to_owned());
-        let step = Some(Box::new(Identity { over: None, undo: None, note, ..step.clone() }));
+        let step = Some(Box::new(Identity { occ: record.occ, over: None, undo: None, note, ..step.clone() }));
         match outcome {
             Recorded::Value(value) => {
                 fork.push(RunEvent::StepCompleted(StepCompleted { n: next, step, value, from: None, attempt, later }));

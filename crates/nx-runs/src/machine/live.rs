@@ -118,7 +118,7 @@ impl Call {
         Box::new(Identity {
             scope,
             name,
-            occ: if key.is_some() { 1 } else { self.occ },
+            occ: if key.is_some() { 0 } else { self.occ },
             key,
             kind: self.kind,
             effect: self.effect,

@@ -228,6 +228,12 @@ impl Records {
         name.map_or_else(|| format!("step {n}"), |name| label(name.scope(), name.name()))
     }
 
+    /// The occurrence after the highest recorded.
+    pub(super) fn next_occurrence(&self, text: &str) -> u32 {
+        let name = self.name_id(text).and_then(|id| self.name(id));
+        name.map_or(0, |name| name.places.len() as u32).saturating_add(1)
+    }
+
     /// The record that holds a place.
     pub(super) fn place(&self, name: u32, occ: u32) -> Option<u32> {
         let held = *self.name(name)?.places.get((occ as usize).checked_sub(1)?)?;
@@ -255,7 +261,11 @@ impl Records {
                 id
             }
         };
-        let occ = if step.key.is_some() || step.kind == Kind::Undo { 0 } else { step.occ.max(1) };
+        let occ = match (&step.key, step.kind, step.occ) {
+            (Some(_), ..) | (None, Kind::Undo, _) => 0,
+            (None, _, 0) => self.names.get(id as usize).map_or(0, |name| name.places.len() as u32).saturating_add(1),
+            (None, _, occ) => occ,
+        };
         let inserted = if step.note.is_some() { INSERTED } else { 0 };
         let bits = inserted | ((step.kind as u8) << 2) | step.effect as u8;
         self.all.push(Record { hash: step.hash, name: id, occ, version, rev: step.rev, state, bits });

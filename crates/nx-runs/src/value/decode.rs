@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::{CAT, EXT, Fetch, MAX_DEPTH, MAX_EXPANSION, REF, SET, STR, Store, measure::is_reserved};
+use super::{CAT, EXT, Fetch, MAX_DEPTH, MAX_EXPANSION, REF, SET, STR, Store, measure::is_reserved, table::long};
 use crate::Error;
 
 /// Deepest nesting of values and references together.
@@ -67,7 +67,7 @@ impl Resolver<'_, '_> {
             (Some((REF, place)), _) => {
                 let (version, pointer) = place_of(place)?;
                 let event = self.event(version)?;
-                let target = event.pointer(pointer).ok_or_else(|| broken("a reference leads nowhere"))?;
+                let target = event.pointer(&pointer).ok_or_else(|| broken("a reference leads nowhere"))?;
                 if form_of(target).is_some_and(|(key, _)| key == REF) {
                     return Err(broken("a reference leads to a reference"));
                 }
@@ -119,12 +119,12 @@ impl Resolver<'_, '_> {
             }
             let next = match form_of(&at) {
                 Some((EXT, Value::Array(parts))) => match parts.as_slice() {
-                    [Value::Number(_), Value::String(pointer), Value::Array(_), _] => {
-                        let version = parts.first().and_then(Value::as_u64).ok_or_else(|| broken("no version"))?;
+                    [place @ Value::String(_), Value::Array(_)] => {
+                        let (version, pointer) = place_of(place)?;
                         let event = self.event(version)?;
-                        Arc::new(event.pointer(pointer).ok_or_else(|| broken("an extension leads nowhere"))?.clone())
+                        Arc::new(event.pointer(&pointer).ok_or_else(|| broken("an extension leads nowhere"))?.clone())
                     }
-                    [Value::Number(_), base @ Value::Object(_), Value::Array(_), _] => Arc::new(base.clone()),
+                    [base @ Value::Object(_), Value::Array(_)] => Arc::new(base.clone()),
                     _ => return Err(broken("`$ext` has another form")),
                 },
                 Some((CAT, Value::Array(places))) => {
@@ -133,7 +133,7 @@ impl Resolver<'_, '_> {
                         for version in versions {
                             self.spend(NODE_BYTES)?;
                             let event = self.event(version)?;
-                            let Some(Value::Array(items)) = event.pointer(pointer) else {
+                            let Some(Value::Array(items)) = event.pointer(&pointer) else {
                                 return Err(broken("a piece of an array is none"));
                             };
                             self.items(items, nesting, out)?;
@@ -151,7 +151,7 @@ impl Resolver<'_, '_> {
             added.push(std::mem::replace(&mut at, next));
         }
         for part in added.iter().rev() {
-            if let Some(Value::Array(items)) = form_of(part).and_then(|(_, content)| content.get(2)) {
+            if let Some(Value::Array(items)) = form_of(part).and_then(|(_, content)| content.get(1)) {
                 self.items(items, nesting, out)?;
             }
         }
@@ -176,14 +176,14 @@ impl Resolver<'_, '_> {
             at = match (form_of(&at), &at) {
                 (Some((STR, content)), _) => {
                     let rest =
-                        content.get(2).and_then(Value::as_str).ok_or_else(|| broken("`$str` has another form"))?;
+                        content.get(1).and_then(Value::as_str).ok_or_else(|| broken("`$str` has another form"))?;
                     parts.push(rest.to_owned());
-                    match content.get(1) {
+                    match content.get(0) {
                         Some(base @ Value::Object(_)) => base.clone(),
-                        _ => {
-                            let (version, pointer) = place_of(content)?;
+                        place => {
+                            let (version, pointer) = place_of(place.unwrap_or(&Value::Null))?;
                             let event = self.event(version)?;
-                            event.pointer(pointer).ok_or_else(|| broken("an extension leads nowhere"))?.clone()
+                            event.pointer(&pointer).ok_or_else(|| broken("an extension leads nowhere"))?.clone()
                         }
                     }
                 }
@@ -194,7 +194,7 @@ impl Resolver<'_, '_> {
                         for version in versions {
                             self.spend(NODE_BYTES)?;
                             let event = self.event(version)?;
-                            let piece = event.pointer(pointer).and_then(Value::as_str);
+                            let piece = event.pointer(&pointer).and_then(Value::as_str);
                             text.push_str(piece.ok_or_else(|| broken("a piece of a text is none"))?);
                             if text.len() > *self.budget {
                                 return Err(broken("it expands beyond 64 MiB"));
@@ -224,13 +224,13 @@ impl Resolver<'_, '_> {
             }
             at = match (form_of(&at), &at) {
                 (Some((SET, content)), _) => {
-                    let (version, pointer) = place_of(content)?;
-                    let Some(Value::Object(fields)) = content.get(2) else {
+                    let (version, pointer) = place_of(content.get(0).unwrap_or(&Value::Null))?;
+                    let Some(Value::Object(fields)) = content.get(1) else {
                         return Err(broken("`$set` has another form"));
                     };
                     changes.push(fields.clone());
                     let event = self.event(version)?;
-                    event.pointer(pointer).ok_or_else(|| broken("a change leads nowhere"))?.clone()
+                    event.pointer(&pointer).ok_or_else(|| broken("a change leads nowhere"))?.clone()
                 }
                 // Fields that are different anyway need not be resolved.
                 (None, Value::Object(fields)) => break fields.clone(),
@@ -263,16 +263,18 @@ impl Resolver<'_, '_> {
 }
 
 /// The versions and the pointer of a piece, or of several at even distances.
-fn group_of(content: &Value) -> Result<(impl Iterator<Item = u64>, &str), Error> {
-    let number = |place: usize| content.get(place).and_then(Value::as_u64);
-    let (pointer, first, count, distance) = match content.get(0) {
-        Some(Value::String(pointer)) => {
+fn group_of(content: &Value) -> Result<(impl Iterator<Item = u64>, String), Error> {
+    let (pointer, first, count, distance) = match content {
+        Value::Array(parts) => {
+            let number = |place: usize| parts.get(place).and_then(Value::as_u64);
             let numbers = number(1).zip(number(2)).zip(number(3));
-            let ((first, count), distance) = numbers.ok_or_else(|| broken("a group has another form"))?;
-            (pointer.as_str(), first, count, distance)
+            let pointer = parts.first().and_then(Value::as_str);
+            let (pointer, ((first, count), distance)) =
+                pointer.zip(numbers).ok_or_else(|| broken("a group has another form"))?;
+            (long(pointer), first, count, distance)
         }
-        _ => {
-            let (version, pointer) = place_of(content)?;
+        place => {
+            let (version, pointer) = place_of(place)?;
             (pointer, version, 1, 0)
         }
     };
@@ -282,8 +284,10 @@ fn group_of(content: &Value) -> Result<(impl Iterator<Item = u64>, &str), Error>
     Ok(((0..count).map(move |place| first.saturating_add(place.saturating_mul(distance))), pointer))
 }
 
-fn place_of(content: &Value) -> Result<(u64, &str), Error> {
-    let version = content.get(0).and_then(Value::as_u64);
-    let pointer = content.get(1).and_then(Value::as_str);
-    version.zip(pointer).ok_or_else(|| broken("a place has another form"))
+/// The version and the pointer that a place's text names.
+fn place_of(content: &Value) -> Result<(u64, String), Error> {
+    let text = content.as_str().ok_or_else(|| broken("a place is no text"))?;
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let parts = text.split_at_checked(digits).and_then(|(version, rest)| Some((version.parse().ok()?, long(rest))));
+    parts.ok_or_else(|| broken("a place has no version"))
 }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::{
     CAT, ESC, EXT, MAX_DEPTH, MIN_BYTES, REF, SET, STR, Store,
     measure::{Hash, Node, hash, is_reserved, measure, shape},
-    table::{Entry, Pieces, Place, Shape, Table},
+    table::{Entry, Pieces, Place, Shape, Table, short},
 };
 
 /// Objects of fewer fields are stored field by field.
@@ -30,7 +30,7 @@ pub(super) struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     pub(super) fn new(table: &'a mut Table, version: u64, pointer: &str) -> Self {
-        Self { table, version, at: pointer.to_owned(), scratch: Vec::new() }
+        Self { table, version, at: short(pointer), scratch: Vec::new() }
     }
 
     /// Where the value at hand stands.
@@ -60,7 +60,7 @@ impl<'a> Writer<'a> {
     fn write(&mut self, value: &Value, node: &Node) -> Value {
         let Some(hash) = node.hash else { return escaped(value) };
         if let Some(entry) = self.table.find(&hash) {
-            return form(REF, json!([entry.place.version, entry.place.pointer]));
+            return form(REF, Value::from(entry.place.text()));
         }
         match value {
             Value::String(text) => self.write_text(text, node, hash),
@@ -80,15 +80,15 @@ impl<'a> Writer<'a> {
             self.table.insert_text_at(hash, here, 0, Some(pieces));
             return Value::from(text);
         };
-        let piece = self.within("/$str/2", |writer| writer.here());
+        let piece = self.within("/$str/1", |writer| writer.here());
         let pieces = entry.pieces.clone().map(|before| Pieces::new(piece, Some(before)));
         if entry.depth < MAX_DEPTH {
             let depth = entry.depth + 1;
             self.table.insert_text_at(hash, here, depth, pieces);
-            return form(STR, json!([entry.place.version, entry.place.pointer, rest, depth]));
+            return form(STR, json!([entry.place.text(), rest]));
         }
         self.table.insert_text_at(hash, here, 1, pieces);
-        form(STR, json!([0, cat(entry.pieces.as_deref()), rest, 1]))
+        form(STR, json!([cat(entry.pieces.as_deref()), rest]))
     }
 
     fn write_array(&mut self, items: &[Value], node: &Node, hash: Hash) -> Value {
@@ -105,16 +105,16 @@ impl<'a> Writer<'a> {
         };
         let rest = items.get(length..).unwrap_or_default();
         let nodes = node.children.get(length..).unwrap_or_default();
-        let (piece, encoded) = self.within("/$ext/2", |writer| (writer.here(), writer.write_items(rest, nodes)));
+        let (piece, encoded) = self.within("/$ext/1", |writer| (writer.here(), writer.write_items(rest, nodes)));
         let pieces = entry.pieces.clone().map(|before| Pieces::new(piece, Some(before)));
         if entry.depth < MAX_DEPTH {
             let depth = entry.depth + 1;
             self.table.insert(hash, here, depth, Some((items.len(), pieces)));
-            return form(EXT, json!([entry.place.version, entry.place.pointer, encoded, depth]));
+            return form(EXT, json!([entry.place.text(), encoded]));
         }
         // The chain has become long: this array names its pieces, so that the next one begins a new chain.
         self.table.insert(hash, here, 1, Some((items.len(), pieces)));
-        form(EXT, json!([0, cat(entry.pieces.as_deref()), encoded, 1]))
+        form(EXT, json!([cat(entry.pieces.as_deref()), encoded]))
     }
 
     fn write_items(&mut self, items: &[Value], nodes: &[Node]) -> Vec<Value> {
@@ -134,11 +134,11 @@ impl<'a> Writer<'a> {
             if changed.len() == fields.len() && count * 2 <= fields.len() {
                 let base = base.clone();
                 let changes = self
-                    .within("/$set/2", |writer| writer.write_fields(fields, node, |n| changed.get(n) == Some(&true)));
+                    .within("/$set/1", |writer| writer.write_fields(fields, node, |n| changed.get(n) == Some(&true)));
                 let depth = base.depth + 1;
                 self.table.insert(whole, here.clone(), depth, None);
                 self.table.insert_shape(*keys, Shape { place: here, depth, fields: digests.clone() });
-                return form(SET, json!([base.place.version, base.place.pointer, changes, depth]));
+                return form(SET, json!([base.place.text(), changes, depth]));
             }
         }
         let segment = if reserved { "/$esc" } else { "" };
@@ -202,7 +202,7 @@ fn cat(mut piece: Option<&Pieces>) -> Value {
             places.pop();
         }
         groups.push(match count {
-            1 => json!([first.version, first.pointer]),
+            1 => Value::from(first.text()),
             _ => json!([first.pointer, first.version, count, distance]),
         });
     }

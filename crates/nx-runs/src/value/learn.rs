@@ -28,30 +28,32 @@ impl Writer<'_> {
         match (form_of(stored), value) {
             (Some((REF, _)), _) => {}
             (Some((EXT, Value::Array(parts))), Value::Array(items)) => {
-                let Some(Value::Array(added)) = parts.get(2) else { return };
+                let Some(Value::Array(added)) = parts.get(1) else { return };
                 let length = items.len().saturating_sub(added.len());
-                let before = self.pieces_of(node, length);
+                let base = self.base_of(node, length, parts);
                 let rest = items.get(length..).unwrap_or_default();
                 let nodes = node.children.get(length..).unwrap_or_default();
-                let piece = self.within("/$ext/2", |writer| {
+                let piece = self.within("/$ext/1", |writer| {
                     writer.learn_items(added, rest, nodes);
                     writer.here()
                 });
+                let (depth, before) = base;
                 let pieces = before.map(|before| Pieces::new(piece, Some(before)));
-                self.table.insert(digest, here, depth_of(parts), Some((items.len(), pieces)));
+                self.table.insert(digest, here, depth, Some((items.len(), pieces)));
             }
             (Some((STR, Value::Array(parts))), Value::String(text)) => {
-                let added = parts.get(2).and_then(Value::as_str).map_or(0, str::len);
-                let before = self.pieces_of(node, text.len().saturating_sub(added));
-                let piece = self.within("/$str/2", |writer| writer.here());
+                let added = parts.get(1).and_then(Value::as_str).map_or(0, str::len);
+                let (depth, before) = self.base_of(node, text.len().saturating_sub(added), parts);
+                let piece = self.within("/$str/1", |writer| writer.here());
                 let pieces = before.map(|before| Pieces::new(piece, Some(before)));
                 self.table.insert_text(text.len());
-                self.table.insert_text_at(digest, here, depth_of(parts), pieces);
+                self.table.insert_text_at(digest, here, depth, pieces);
             }
             (Some((SET, Value::Array(parts))), Value::Object(fields)) => {
-                let Some(Value::Object(changes)) = parts.get(2) else { return };
-                self.within("/$set/2", |writer| writer.learn_fields(changes, fields, node));
-                self.learn_object(depth_of(parts), fields, node, digest);
+                let Some(Value::Object(changes)) = parts.get(1) else { return };
+                self.within("/$set/1", |writer| writer.learn_fields(changes, fields, node));
+                let depth = parts.get(2).and_then(Value::as_u64).unwrap_or(MAX_DEPTH);
+                self.learn_object(depth, fields, node, digest);
             }
             (Some((ESC, Value::Object(inner))), Value::Object(fields)) => {
                 self.within("/$esc", |writer| writer.learn_fields(inner, fields, node));
@@ -77,10 +79,17 @@ impl Writer<'_> {
         }
     }
 
-    /// The pieces of the known value that this one begins with.
-    fn pieces_of(&mut self, node: &Node, length: usize) -> Option<Arc<Pieces>> {
-        let (_, prefix) = node.prefixes.iter().find(|(held, _)| *held == length)?;
-        self.table.find(prefix)?.pieces
+    /// How deep an extension is, and the pieces of what it extends. Of an unknown value nothing is known but that it
+    /// may be deep.
+    fn base_of(&mut self, node: &Node, length: usize, parts: &[Value]) -> (u64, Option<Arc<Pieces>>) {
+        let prefix = node.prefixes.iter().find(|(held, _)| *held == length).map(|(_, prefix)| *prefix);
+        let base = prefix.and_then(|prefix| self.table.find(&prefix));
+        let flat = parts.first().is_some_and(Value::is_object);
+        match base {
+            Some(base) if flat => (1, base.pieces),
+            Some(base) => ((base.depth + 1).min(MAX_DEPTH), base.pieces),
+            None => (MAX_DEPTH, None),
+        }
     }
 
     fn learn_items(&mut self, stored: &[Value], items: &[Value], nodes: &[Node]) {
@@ -104,8 +113,4 @@ impl Writer<'_> {
             self.table.insert_shape(keys, Shape { place: here, depth, fields: digests });
         }
     }
-}
-
-fn depth_of(parts: &[Value]) -> u64 {
-    parts.get(3).and_then(Value::as_u64).unwrap_or(MAX_DEPTH)
 }

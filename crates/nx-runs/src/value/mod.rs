@@ -2,15 +2,16 @@
 //! stored again. A list that grows by a message costs the message.
 //!
 //! Five forms stand for values, each an object with one reserved key; an object of the user's that has such a key is
-//! wrapped in `$esc`. A place is `[VERSION, POINTER]`: an event of the run and a JSON pointer into its data as stored.
+//! wrapped in `$esc`. A place is a text: the version of an event of the run and a JSON pointer into its data as stored,
+//! in which `v` stands for `/value` and `a` for `/step/args`: `17v/0/content`.
 //!
 //! | form | is |
 //! |---|---|
 //! | `{"$ref": PLACE}` | the value there |
-//! | `{"$ext": [VERSION, POINTER, ITEMS, DEPTH]}` | the array there and more items |
-//! | `{"$cat": [PLACE, …]}` | the arrays or texts there in one; only within `$ext` and `$str`, as `[0, {"$cat": …}, …]`; pieces at even distances are `[POINTER, VERSION, COUNT, DISTANCE]` |
-//! | `{"$str": [VERSION, POINTER, TEXT, DEPTH]}` | the text there and more |
-//! | `{"$set": [VERSION, POINTER, FIELDS, DEPTH]}` | the object there, these fields being different |
+//! | `{"$ext": [PLACE, ITEMS]}` | the array there and more items |
+//! | `{"$str": [PLACE, TEXT]}` | the text there and more |
+//! | `{"$set": [PLACE, FIELDS, DEPTH]}` | the object there, these fields being different |
+//! | `{"$cat": [PLACE, …]}` | the arrays or texts there in one; only within `$ext` and `$str`, in the place of a place; pieces at even distances are `[POINTER, VERSION, COUNT, DISTANCE]` |
 //!
 //! Places are always where a value stands in full, or begins to: there are no references to references. What is *not*
 //! here: I/O (events are fetched by a function), and knowledge of what the values mean.
@@ -28,7 +29,10 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{Error, machine::RunEvent};
+use crate::{
+    Error,
+    machine::{ARGS, RunEvent, digest, is_no_hash, no_hash},
+};
 use table::Table;
 
 /// Values of fewer bytes are stored as they are.
@@ -106,6 +110,11 @@ impl Store {
             }
             let encoded = self.encode_value(version, pointer, value);
             let copy = shared.get_or_insert_with(|| event.clone());
+            if *pointer == ARGS
+                && let Some(step) = copy.identity_mut()
+            {
+                step.hash = no_hash();
+            }
             if let Some((_, field)) = copy.values_mut().into_iter().nth(place) {
                 *field = Arc::new(encoded);
             }
@@ -129,6 +138,9 @@ impl Store {
             let resolved = self.resolve(&stored, (version, data), fetch, &mut budget)?;
             self.remember(version, pointer, &stored, &resolved);
             *value = Arc::new(resolved);
+        }
+        if let Some(step) = event.identity_mut().filter(|step| is_no_hash(&step.hash)) {
+            step.hash = digest::of(&step.args)?;
         }
         Ok(event)
     }

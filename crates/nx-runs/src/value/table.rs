@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::measure::Hash;
+use crate::machine::ARGS;
 
 /// Most values that are remembered.
 const ENTRIES: usize = 8192;
@@ -14,11 +15,41 @@ const TEXTS: usize = 32;
 /// Most object shapes that are remembered.
 const SHAPES: usize = 64;
 
-/// Where a value stands.
+/// Where a value stands: an event, and a pointer in its short form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) version: u64,
     pub(super) pointer: Box<str>,
+}
+
+impl Place {
+    /// As it is stored.
+    pub(super) fn text(&self) -> String {
+        format!("{}{}", self.version, self.pointer)
+    }
+}
+
+/// Short forms of the pointers at which most values stand.
+const SHORT: [(&str, &str); 2] = [("v", "/value"), ("a", ARGS)];
+
+/// The short form of a pointer.
+pub(super) fn short(pointer: &str) -> String {
+    for (letter, long) in SHORT {
+        if let Some(rest) = pointer.strip_prefix(long) {
+            return format!("{letter}{rest}");
+        }
+    }
+    pointer.to_owned()
+}
+
+/// The pointer that a short form stands for.
+pub(super) fn long(pointer: &str) -> String {
+    for (letter, long) in SHORT {
+        if let Some(rest) = pointer.strip_prefix(letter) {
+            return format!("{long}{rest}");
+        }
+    }
+    pointer.to_owned()
 }
 
 /// The pieces that an array consists of, the last one first.

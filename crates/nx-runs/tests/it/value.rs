@@ -26,7 +26,7 @@ fn event(args: Value, value: Value) -> RunEvent {
         occ: 1,
         kind: Kind::Code,
         effect: Default::default(),
-        hash: nx_types::Digest([0; 32]),
+        hash: nx_runs::machine::digest::of(&args).unwrap(),
         args: Arc::new(args),
         rev: 0,
         over: None,
@@ -111,11 +111,11 @@ fn forms_are_few() {
         &[json!(a), json!([a, 1]), json!([a, 1, 2]), json!(longer), json!({"x": a, "y": 1}), json!([a, 1])],
         &expect![[r#"
             "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-            [{"$ref":[1,"/value"]},1]
-            {"$ext":[2,"/value",[2],1]}
-            {"$str":[1,"/value","bc",1]}
-            {"x":{"$ref":[1,"/value"]},"y":1}
-            {"$ref":[2,"/value"]}
+            [{"$ref":"1v"},1]
+            {"$ext":["2v",[2]]}
+            {"$str":["1v","bc"]}
+            {"x":{"$ref":"1v"},"y":1}
+            {"$ref":"2v"}
         "#]],
     );
 }
@@ -126,10 +126,10 @@ fn objects_are_stored_by_their_changes() {
     check(
         &[state(1), state(2), state(3)],
         &expect![[r#"
-        {"a":"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx","b":"yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy","c":"zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz","d":1,"e":1}
-        {"$set":[1,"/value",{"e":2},1]}
-        {"$set":[2,"/value",{"e":3},2]}
-    "#]],
+            {"a":"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx","b":"yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy","c":"zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz","d":1,"e":1}
+            {"$set":["1v",{"e":2},1]}
+            {"$set":["2v",{"e":3},2]}
+        "#]],
     );
 }
 
@@ -147,7 +147,7 @@ fn what_looks_like_a_form_is_wrapped() {
             {"$esc":{"$ref":[1,"/value"]}}
             [{"$esc":{"$ext":{"$esc":{"$esc":1}}}}]
             {"$esc":{"$set":"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx","other":1}}
-            {"$ref":[3,"/value"]}
+            {"$ref":"3v"}
             {"$blob":"0f"}
         "#]],
     );
@@ -209,7 +209,7 @@ fn small_items_do_not_multiply() {
 fn a_bomb_is_refused() {
     let mut log = vec![format!(r#"{{"n":1,"value":["{}"]}}"#, "x".repeat(1000))];
     for version in 1..=40 {
-        let place = format!(r#"{{"$ref":[{version},"/value"]}}"#);
+        let place = format!(r#"{{"$ref":"{version}v"}}"#);
         log.push(format!(r#"{{"n":1,"value":[{place},{place}]}}"#));
     }
     let mut fetch = |version: u64| -> Result<(String, Vec<u8>), Error> {
@@ -224,14 +224,16 @@ fn a_bomb_is_refused() {
 fn damage_is_an_error() {
     let mut shown = String::new();
     for value in [
-        r#"{"$ref":[1,"/value"]}"#,
-        r#"{"$ref":[2,"/nowhere"]}"#,
+        r#"{"$ref":"1v"}"#,
+        r#"{"$ref":"2/nowhere"}"#,
         r#"{"$ref":"x"}"#,
-        r#"{"$ext":[2,"/value",[1],1]}"#,
+        r#"{"$ref":["1v"]}"#,
+        r#"{"$ext":["2v",[1]]}"#,
         r#"{"$ext":[]}"#,
-        r#"{"$cat":[[2,"/value"]]}"#,
-        r#"{"$str":[2,"/value/a","x",1]}"#,
-        r#"{"$set":[2,"/value/a",{},1]}"#,
+        r#"{"$cat":["2v"]}"#,
+        r#"{"$ext":[{"$cat":[["v",1,99999999999,0]]},[]]}"#,
+        r#"{"$str":["2v/a","x"]}"#,
+        r#"{"$set":["2v/a",{},1]}"#,
         r#"{"$esc":1}"#,
     ] {
         let data = format!(r#"{{"n":1,"value":{value}}}"#);
@@ -241,17 +243,19 @@ fn damage_is_an_error() {
         let error = Store::new().decode(1, "step.completed", data.as_bytes(), &mut fetch).unwrap_err();
         writeln!(shown, "{error}").unwrap();
     }
-    expect![[r"
+    expect![[r#"
         value refused: a stored value is damaged: a reference leads to a reference
         value refused: a stored value is damaged: a reference leads nowhere
-        value refused: a stored value is damaged: a place has another form
+        value refused: a stored value is damaged: a place has no version
+        value refused: a stored value is damaged: a place is no text
         value refused: a stored value is damaged: what is extended is no array
         value refused: a stored value is damaged: `$ext` has another form
         value refused: a stored value is damaged: a piece of an array is none
+        value refused: a stored value is damaged: a group is too large
         value refused: a stored value is damaged: what is extended is no text
         value refused: a stored value is damaged: what is changed is no object
         value refused: a stored value is damaged: `$esc` holds no object
-    "]]
+    "#]]
     .assert_eq(&shown);
 }
 

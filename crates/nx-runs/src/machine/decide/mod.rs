@@ -19,6 +19,7 @@ use super::{
     durable::Phase,
     event::{Json, RunEvent, SignalReceived},
     live::Stage,
+    record::name_text,
     run::Run,
 };
 use crate::Error;
@@ -28,6 +29,8 @@ struct Deciding<'a> {
     run: &'a mut Run,
     cx: &'a Context<'a>,
     out: Decision,
+    /// For looking names up.
+    text: String,
 }
 
 impl Run {
@@ -35,7 +38,7 @@ impl Run {
     /// durable, drop the run and load it anew. After an error nothing has changed.
     pub fn decide(&mut self, command: Command, context: &Context<'_>) -> Result<Decision, Error> {
         self.durable.head()?;
-        let mut deciding = Deciding { run: self, cx: context, out: Decision::default() };
+        let mut deciding = Deciding { run: self, cx: context, out: Decision::default(), text: String::new() };
         deciding.command(command)?;
         Ok(deciding.out)
     }
@@ -74,7 +77,13 @@ impl Deciding<'_> {
     }
 
     /// Records an event: the run takes it in at once.
-    fn record(&mut self, event: RunEvent) -> Result<(), Error> {
+    fn record(&mut self, mut event: RunEvent) -> Result<(), Error> {
+        if let Some(step) = event.identity_mut().filter(|step| step.occ > 0) {
+            name_text(&step.scope, &step.name, &mut self.text);
+            if self.run.durable.records.next_occurrence(&self.text) == step.occ {
+                step.occ = 0;
+            }
+        }
         self.run.durable.apply(&event)?;
         self.run.live.grow(self.run.durable.records.len());
         self.out.events.push(event);

@@ -146,7 +146,7 @@ fn undo_identity(undo: &Undoable, effect: Option<Effect>) -> Result<Identity, Er
         scope: SCOPE.to_owned(),
         name: undo.name.clone(),
         key: Some(undo.n.to_string()),
-        occ: 1,
+        occ: 0,
         kind: Kind::Undo,
         effect: effect.unwrap_or(Effect::Idempotent),
         hash: digest::of(&args)?,

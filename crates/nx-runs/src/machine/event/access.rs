@@ -49,6 +49,18 @@ impl RunEvent {
         }
     }
 
+    /// [`Self::identity`], to be changed.
+    pub(crate) fn identity_mut(&mut self) -> Option<&mut Identity> {
+        match self {
+            Self::StepStarted(body) => body.step.as_deref_mut(),
+            Self::StepCompleted(body) => body.step.as_deref_mut(),
+            Self::AttemptFailed(body) => body.step.as_deref_mut(),
+            Self::StepFailed(body) => body.step.as_deref_mut(),
+            Self::StepWaiting(body) => body.step.as_deref_mut(),
+            _ => None,
+        }
+    }
+
     /// The step that the event is about.
     pub fn step(&self) -> Option<u64> {
         match self {
@@ -139,7 +151,7 @@ impl RunEvent {
 }
 
 /// Where a step's arguments stand in the data of its first event.
-const ARGS: &str = "/step/args";
+pub(crate) const ARGS: &str = "/step/args";
 
 /// What a parent's step gets when a run ends with this event; `None` for events that end no run.
 pub fn end_of(event: &RunEvent) -> Option<Recorded> {

@@ -99,11 +99,11 @@ fn only_amounts_over_the_bound_ask() {
           + step.completed {"n":1,"value":1}
           > 1: value 1 live
         2 refund
-          + step.waiting {"n":2,"step":{"args":{"cents":5001},"effect":"once","name":"refund","occ":2},"wait":{"approval":{}}}
+          + step.waiting {"n":2,"step":{"args":{"cents":5001},"effect":"once","name":"refund"},"wait":{"approval":{}}}
           + approval.requested {"args":{"cents":5001},"ask":{"over":{"cents":5000.0},"who":"lead"},"n":2,"step":"refund","why":"call"}
           > 2: wait Approval approval
         3 refund
-          + step.waiting {"n":3,"step":{"args":{"cents":"many"},"effect":"once","name":"refund","occ":3},"wait":{"approval":{}}}
+          + step.waiting {"n":3,"step":{"args":{"cents":"many"},"effect":"once","name":"refund"},"wait":{"approval":{}}}
           + approval.requested {"args":{"cents":"many"},"ask":{"over":{"cents":5000.0},"who":"lead"},"n":3,"step":"refund","why":"call"}
           > 3: wait Approval approval
     "#]].assert_eq(&bench.trace());
@@ -138,10 +138,11 @@ fn an_approval_is_kept_over_crashes_and_serves_once() {
           + step.completed {"n":1,"value":1}
           > 2: value 1 live
         3 refund
-          + step.waiting {"n":2,"step":{"args":{"cents":8400},"effect":"once","name":"refund","occ":2},"wait":{"approval":{}}}
+          + step.waiting {"n":2,"step":{"args":{"cents":8400},"effect":"once","name":"refund"},"wait":{"approval":{}}}
           + approval.requested {"args":{"cents":8400},"ask":{"who":"lead"},"n":2,"step":"refund","why":"call"}
           > 3: wait Approval approval
-    "#]].assert_eq(&bench.trace());
+    "#]]
+    .assert_eq(&bench.trace());
 }
 
 #[test]
@@ -173,7 +174,7 @@ fn changed_arguments_ask_anew() {
     expect![[r#"
         2 refund
           + approval.withdrawn {"reason":"another revision takes its place"}
-          + step.waiting {"n":2,"step":{"args":{"cents":9900},"effect":"once","name":"refund","note":"arguments changed: 497694ba before, 92c50efb now; revision 1","over":1,"rev":1},"wait":{"approval":{}}}
+          + step.waiting {"n":2,"step":{"args":{"cents":9900},"effect":"once","name":"refund","note":"arguments changed: 497694ba before, 92c50efb now; revision 1","occ":1,"over":1,"rev":1},"wait":{"approval":{}}}
           + approval.requested {"args":{"cents":9900},"ask":{"who":"lead"},"n":2,"step":"refund","why":"call"}
           > 2: wait Approval approval
     "#]].assert_eq(&bench.trace());

@@ -23,7 +23,7 @@ fn changed_arguments_of_code_run_again() {
         4 a
           > 4: execute -.1
         done
-          + step.completed {"n":4,"step":{"args":10,"name":"a","note":"arguments changed: 6b86b273 before, 4a44dc15 now; revision 1","over":1,"rev":1},"value":"A2"}
+          + step.completed {"n":4,"step":{"args":10,"name":"a","note":"arguments changed: 6b86b273 before, 4a44dc15 now; revision 1","occ":1,"over":1,"rev":1},"value":"A2"}
           > 4: value "A2"
         5 pay
           > 5: recorded "P"
@@ -52,7 +52,7 @@ fn changed_arguments_of_a_once_step_ask() {
         4 a
           > 4: recorded "A"
         5 pay
-          + step.waiting {"n":4,"step":{"args":20,"effect":"once","name":"pay","note":"arguments changed: d4735e3a before, f5ca38f7 now","over":2,"rev":1},"wait":{"ask":{"why":"changed"}}}
+          + step.waiting {"n":4,"step":{"args":20,"effect":"once","name":"pay","note":"arguments changed: d4735e3a before, f5ca38f7 now","occ":1,"over":2,"rev":1},"wait":{"ask":{"why":"changed"}}}
           + approval.requested {"args":20,"ask":{"message":"the arguments of `pay` (step 2) have changed: which counts?","who":"operator"},"candidates":[2],"n":4,"step":"pay","why":"changed"}
           > 5: wait Ask approval
         decide
@@ -83,7 +83,7 @@ fn a_ruling_to_run_executes_under_the_next_revision() {
         4 a
           > 4: recorded "A"
         5 pay
-          + step.waiting {"n":4,"step":{"args":20,"effect":"once","name":"pay","note":"arguments changed: d4735e3a before, f5ca38f7 now","over":2,"rev":1},"wait":{"ask":{"why":"changed"}}}
+          + step.waiting {"n":4,"step":{"args":20,"effect":"once","name":"pay","note":"arguments changed: d4735e3a before, f5ca38f7 now","occ":1,"over":2,"rev":1},"wait":{"ask":{"why":"changed"}}}
           + approval.requested {"args":20,"ask":{"message":"the arguments of `pay` (step 2) have changed: which counts?","who":"operator"},"candidates":[2],"n":4,"step":"pay","why":"changed"}
           > 5: wait Ask approval
         decide
@@ -147,7 +147,7 @@ fn policies_can_be_chosen() {
     bench.step_with("pay", code(Effect::Once, json!(20)), None, |step| step.on_change = Some(OnChange::Fail));
     expect![[r#"
         4 a
-          + step.waiting {"n":4,"step":{"args":10,"name":"a","note":"arguments changed: 6b86b273 before, 4a44dc15 now","over":1,"rev":1},"wait":{"ask":{"why":"changed"}}}
+          + step.waiting {"n":4,"step":{"args":10,"name":"a","note":"arguments changed: 6b86b273 before, 4a44dc15 now","occ":1,"over":1,"rev":1},"wait":{"ask":{"why":"changed"}}}
           + approval.requested {"args":10,"ask":{"message":"the arguments of `a` (step 1) have changed: which counts?","who":"operator"},"candidates":[1],"n":4,"step":"a","why":"changed"}
           > 4: wait Ask approval
         decide
@@ -155,7 +155,7 @@ fn policies_can_be_chosen() {
           + step.failed {"attempt":0,"error":{"message":"ann ruled that `a` fails (changed)","name":"RuledFailed","retryable":false},"n":4}
           > 4: error RuledFailed: ann ruled that `a` fails (changed)
         5 pay
-          + step.failed {"attempt":0,"error":{"message":"`pay` (step 2) is asked for with other arguments, and its policy is to fail","name":"ArgumentsChanged","retryable":false},"n":5,"step":{"args":20,"effect":"once","name":"pay","note":"arguments changed: d4735e3a before, f5ca38f7 now","rev":1}}
+          + step.failed {"attempt":0,"error":{"message":"`pay` (step 2) is asked for with other arguments, and its policy is to fail","name":"ArgumentsChanged","retryable":false},"n":5,"step":{"args":20,"effect":"once","name":"pay","note":"arguments changed: d4735e3a before, f5ca38f7 now","occ":1,"rev":1}}
           + run.failed {"error":{"message":"`pay` (step 2) is asked for with other arguments, and its policy is to fail","name":"ArgumentsChanged","retryable":false},"orphans":[{"n":3,"name":"b","state":"completed"}]}
           > 5: error ArgumentsChanged: `pay` (step 2) is asked for with other arguments, and its policy is to fail
           > close 2 failed
@@ -170,7 +170,7 @@ fn a_recorded_once_effect_counts_although_the_code_says_less() {
         4 a
           > 4: recorded "A"
         5 pay
-          + step.waiting {"n":4,"step":{"args":20,"effect":"once","name":"pay","note":"arguments changed: d4735e3a before, f5ca38f7 now; effect changed: once before, idempotent now","over":2,"rev":1},"wait":{"ask":{"why":"changed"}}}
+          + step.waiting {"n":4,"step":{"args":20,"effect":"once","name":"pay","note":"arguments changed: d4735e3a before, f5ca38f7 now; effect changed: once before, idempotent now","occ":1,"over":2,"rev":1},"wait":{"ask":{"why":"changed"}}}
           + approval.requested {"args":20,"ask":{"message":"the arguments of `pay` (step 2) have changed: which counts?","who":"operator"},"candidates":[2],"n":4,"step":"pay","why":"changed"}
           > 5: wait Ask approval
     "#]].assert_eq(&bench.trace());
@@ -342,10 +342,10 @@ fn another_kind_at_the_same_place_is_a_change() {
     bench.step("pay", Body::Sleep { ms: 5 });
     expect![[r#"
         4 a
-          + step.completed {"n":4,"step":{"kind":"now","name":"a","note":"kind changed: code before, now now; revision 1","over":1,"rev":1},"value":1000000}
+          + step.completed {"n":4,"step":{"kind":"now","name":"a","note":"kind changed: code before, now now; revision 1","occ":1,"over":1,"rev":1},"value":1000000}
           > 4: value 1000000
         5 pay
-          + step.waiting {"n":5,"step":{"kind":"sleep","name":"pay","note":"kind changed: code before, sleep now","over":2,"rev":1},"wait":{"ask":{"why":"changed"}}}
+          + step.waiting {"n":5,"step":{"kind":"sleep","name":"pay","note":"kind changed: code before, sleep now","occ":1,"over":2,"rev":1},"wait":{"ask":{"why":"changed"}}}
           + approval.requested {"ask":{"message":"the arguments of `pay` (step 2) have changed: which counts?","who":"operator"},"candidates":[2],"n":5,"step":"pay","why":"changed"}
           > 5: wait Ask approval
     "#]].assert_eq(&bench.trace());
@@ -367,7 +367,7 @@ fn an_inserted_call_of_the_same_name_leaves_the_others_their_values() {
         4 s
           > 4: execute -.1
         done
-          + step.completed {"n":4,"step":{"args":"new","name":"s","note":"arguments changed: 5feceb66 before, 80270e39 now; revision 1","over":1,"rev":1},"value":"new"}
+          + step.completed {"n":4,"step":{"args":"new","name":"s","note":"arguments changed: 5feceb66 before, 80270e39 now; revision 1","occ":1,"over":1,"rev":1},"value":"new"}
           > 4: value "new"
         5 s
           + incarnation.diverged {"inc":2,"notes":[{"n":1,"what":"its value is kept, although another call took its place"}]}

@@ -328,7 +328,7 @@ fn changed_arguments_wait_for_the_doubt_about_the_old_ones() {
         decide
           + approval.decided {"by":"ann","decision":{"complete":{"value":"paid"}},"n":1}
           + step.resolved {"attempt":1,"by":"person","how":{"completed":{"value":"paid"}},"n":1}
-          + step.waiting {"n":2,"step":{"args":2,"effect":"once","name":"pay","note":"arguments changed: 6b86b273 before, d4735e3a now","over":1,"rev":1},"wait":{"ask":{"why":"changed"}}}
+          + step.waiting {"n":2,"step":{"args":2,"effect":"once","name":"pay","note":"arguments changed: 6b86b273 before, d4735e3a now","occ":1,"over":1,"rev":1},"wait":{"ask":{"why":"changed"}}}
           + approval.requested {"args":2,"ask":{"message":"the arguments of `pay` (step 1) have changed: which counts?","who":"operator"},"candidates":[1],"n":2,"step":"pay","why":"changed"}
           > 2: wait Ask approval
         decide

@@ -293,10 +293,10 @@ fn what_was_undone_is_executed_under_another_key_after_a_retry() {
         3 book
           > 3: execute -.1
         done
-          + step.completed {"n":5,"step":{"args":1,"name":"book","note":"was undone: executed again","over":1,"rev":1,"undo":{"function":"unbook"}},"value":"B2"}
+          + step.completed {"n":5,"step":{"args":1,"name":"book","note":"was undone: executed again","occ":1,"over":1,"rev":1,"undo":{"function":"unbook"}},"value":"B2"}
           > 3: value "B2"
         4 pay
-          + step.started {"n":6,"step":{"args":2,"effect":"idempotent","name":"pay","note":"was undone: executed again","over":2,"rev":1,"undo":{"function":"refund"}}}
+          + step.started {"n":6,"step":{"args":2,"effect":"idempotent","name":"pay","note":"was undone: executed again","occ":1,"over":2,"rev":1,"undo":{"function":"refund"}}}
           > 4: execute 6.1 key
         done
           + step.completed {"n":6,"value":"P2"}
