@@ -243,7 +243,7 @@ fn damage_is_an_error() {
         let error = Store::new().decode(1, "step.completed", data.as_bytes(), &mut fetch).unwrap_err();
         writeln!(shown, "{error}").unwrap();
     }
-    expect![[r#"
+    expect![[r"
         value refused: a stored value is damaged: a reference leads to a reference
         value refused: a stored value is damaged: a reference leads nowhere
         value refused: a stored value is damaged: a place has no version
@@ -255,7 +255,7 @@ fn damage_is_an_error() {
         value refused: a stored value is damaged: what is extended is no text
         value refused: a stored value is damaged: what is changed is no object
         value refused: a stored value is damaged: `$esc` holds no object
-    "#]]
+    "]]
     .assert_eq(&shown);
 }
 
