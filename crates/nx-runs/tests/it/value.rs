@@ -323,7 +323,7 @@ fn changed(value: Value, change: &Change, pool: &[Value]) -> Value {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn what_goes_in_comes_out(pool in values(), changes in prop::collection::vec(change(), 1..100), again in 0usize..100) {

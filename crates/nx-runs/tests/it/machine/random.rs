@@ -407,8 +407,10 @@ proptest! {
         more in prop::collection::vec(happening(), 1..20),
     ) {
         let mut play = Play::new();
-        happenings.iter().for_each(|happening| play.happen(happening));
-        let mut log = play.bench.log.clone();
+        for happening in &happenings {
+            play.happen(happening);
+        }
+        let mut log = play.bench.log;
         for damage in damages {
             let at = |place: u16| 1 + usize::from(place) % (log.len() - 1);
             if log.len() < 3 {
