@@ -92,6 +92,10 @@ pub(crate) enum Command {
     Audit(AuditCommand),
     /// Destroy a data subject's data; headers and proofs stay.
     Erase(EraseArgs),
+    /// Erase data subjects that have lived long enough, and blobs that nothing names.
+    Retain(RetainArgs),
+    /// Wrap every data key by a new master key; the server must be stopped.
+    RotateKey(RotateArgs),
     /// Export the log as CloudEvents, one a line.
     Export(ExportArgs),
     /// Copy a running server's log.
@@ -120,6 +124,9 @@ pub(crate) struct UpArgs {
     /// The data directory; made when missing.
     #[arg(long, env = "NEURAXIS_DATA", default_value = "neuraxis-data")]
     pub(crate) data: PathBuf,
+    /// The master key, 64 hexadecimal digits, instead of the file `keys/master.key`.
+    #[arg(long, env = "NEURAXIS_MASTER_KEY", hide_env_values = true, value_name = "HEX")]
+    pub(crate) master_key: Option<String>,
     /// Where to listen; port 0 picks a free one.
     #[arg(long, env = "NEURAXIS_LISTEN", default_value = "127.0.0.1:7700")]
     pub(crate) listen: SocketAddr,
@@ -436,6 +443,34 @@ pub(crate) struct EraseArgs {
     /// Do not ask.
     #[arg(long)]
     pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  neuraxis retain --prefix run/ --older-than 180d")]
+pub(crate) struct RetainArgs {
+    /// Only data subjects that start so; a run's is `run/r_…`.
+    #[arg(long, default_value = "run/")]
+    pub(crate) prefix: String,
+    /// Erase those whose newest event is older than this.
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) older_than: Duration,
+    /// Most data subjects in one call.
+    #[arg(long, default_value_t = 1000)]
+    pub(crate) limit: usize,
+    /// Do not ask.
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  neuraxis rotate-key --data ./neuraxis-data")]
+pub(crate) struct RotateArgs {
+    /// The data directory.
+    #[arg(long)]
+    pub(crate) data: PathBuf,
+    /// The present key, if it is not in `keys/master.key`: 64 hexadecimal digits.
+    #[arg(long, env = "NEURAXIS_MASTER_KEY", hide_env_values = true, hide = true)]
+    pub(crate) master_key: Option<String>,
 }
 
 #[derive(Debug, Args)]

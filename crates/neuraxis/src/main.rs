@@ -14,7 +14,7 @@ use clap::Parser as _;
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     logging(cli.verbose);
-    // A reader that goes away (`neuraxis runs list | head`) ends the command quietly.
+    quiet_pipes();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -28,6 +28,17 @@ fn main() -> ExitCode {
     };
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
     code
+}
+
+/// A reader that goes away (`neuraxis runs list | head`) ends the command without a word.
+fn quiet_pipes() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let text = panic.payload_as_str().unwrap_or_default();
+        if !text.starts_with("failed printing to stdout: Broken pipe") {
+            usual(panic);
+        }
+    }));
 }
 
 fn logging(verbose: u8) {

@@ -2,6 +2,7 @@
 
 use std::{io::IsTerminal as _, process::ExitCode};
 
+use nx_types::{Code, ErrorCode};
 use serde::Serialize;
 
 use crate::{cli::Format, client};
@@ -15,12 +16,24 @@ pub(crate) const UNREACHABLE: u8 = 5;
 
 /// Prints an error with its causes and the exit code that it stands for.
 pub(crate) fn failure(error: &anyhow::Error) -> ExitCode {
-    eprintln!("neuraxis: {error:#}");
+    match error.chain().find_map(code) {
+        Some(code) => eprintln!("neuraxis: {error:#} [{code}]"),
+        None => eprintln!("neuraxis: {error:#}"),
+    }
     match error.downcast_ref::<client::Failure>() {
         Some(client::Failure::Unreachable { .. }) => ExitCode::from(UNREACHABLE),
         Some(client::Failure::Problem { status: 404, .. }) => ExitCode::from(NOT_FOUND),
         _ => ExitCode::FAILURE,
     }
+}
+
+/// The code of an error of ours. Those that the server answered with hold theirs in the text.
+fn code(error: &(dyn std::error::Error + 'static)) -> Option<Code> {
+    let journal = error.downcast_ref::<nx_journal::Error>().map(ErrorCode::code);
+    let runs = || error.downcast_ref::<nx_runs::Error>().map(ErrorCode::code);
+    let control = || error.downcast_ref::<nx_control::Error>().map(ErrorCode::code);
+    let api = || error.downcast_ref::<nx_api::Error>().map(ErrorCode::code);
+    journal.or_else(runs).or_else(control).or_else(api)
 }
 
 /// Prints a value in the format asked for; `human` prints it for people.

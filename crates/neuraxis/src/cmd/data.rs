@@ -4,7 +4,7 @@ use std::{io::Write as _, process::ExitCode};
 
 use anyhow::Context as _;
 use nx_journal::{
-    DoctorReport, Filter, Journal, Options,
+    DoctorReport, Filter, Journal, MasterKeySource, Options,
     archive::{export_cloudevents, restore as restore_archive},
 };
 use nx_types::{Env, Seq};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{Context, list, number, text};
 use crate::{
-    cli::{BackupArgs, DoctorArgs, EraseArgs, ExportArgs, Format, RestoreArgs},
+    cli::{BackupArgs, DoctorArgs, EraseArgs, ExportArgs, Format, RestoreArgs, RetainArgs, RotateArgs},
     output,
 };
 
@@ -30,6 +30,50 @@ pub(super) async fn erase(context: &Context, args: EraseArgs) -> anyhow::Result<
             number(report, "rows"),
             number(report, "blobs")
         );
+    })
+}
+
+pub(super) async fn retain(context: &Context, args: RetainArgs) -> anyhow::Result<()> {
+    let question = format!("destroy the data of every `{}…` older than {}?", args.prefix, args.older_than);
+    anyhow::ensure!(args.yes || output::confirm(&question)?, "nothing erased; confirm with --yes");
+    let body = json!({
+        "namespace": context.client.namespace(), "prefix": args.prefix, "older_than": args.older_than, "limit": args.limit,
+    });
+    let report = context.client.post("/api/retain", &body).await?;
+    output::show(context.format, &report, |report| {
+        println!(
+            "erased {} data subjects, {} events, {} unnamed blobs; headers and proofs stay",
+            number(report, "subjects"),
+            number(report, "events"),
+            number(report, "unnamed_blobs")
+        );
+    })
+}
+
+/// Wraps every data key by a fresh master key. The old file is kept beside the new one until it is deleted by hand.
+pub(super) async fn rotate(format: Format, args: RotateArgs) -> anyhow::Result<()> {
+    anyhow::ensure!(args.data.join("journal.db").exists(), "`{}` holds no log", args.data.display());
+    let keys = args.data.join("keys");
+    let (present, fresh, old) = (keys.join("master.key"), keys.join("master.key.new"), keys.join("master.key.old"));
+    anyhow::ensure!(
+        !fresh.exists(),
+        "`{}` is left from a rotation that did not end; see docs/operations.md",
+        fresh.display()
+    );
+    let options = super::up::journal_options(&args.data, args.master_key.as_deref());
+    let (journal, service) = Journal::open(options, Env::system())?;
+    let rotated = journal.rotate_master(MasterKeySource::File(fresh.clone())).await;
+    journal.close().await;
+    service.run().await?;
+    let count = rotated?;
+    if present.exists() {
+        std::fs::rename(&present, &old)?;
+    }
+    std::fs::rename(&fresh, &present)?;
+    std::fs::File::open(&keys)?.sync_all()?;
+    output::show(format, &json!({"keys": count, "master_key": present}), |_| {
+        println!("{count} data keys wrapped anew by {}", present.display());
+        println!("keep a copy of it elsewhere; then delete {}", old.display());
     })
 }
 

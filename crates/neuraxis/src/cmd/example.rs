@@ -32,23 +32,7 @@ pub(super) async fn start(running: &Running, args: &UpArgs) -> anyhow::Result<Wo
     for (name, text) in parcels::manifests() {
         running.apply(text).await.with_context(|| name.to_owned())?;
     }
-    write_environment(&dir, &world)?;
     Ok(world)
-}
-
-/// Where the example's services are, for programs that join in: `python/parcels_agents.py` reads it.
-fn write_environment(dir: &Path, world: &World) -> anyhow::Result<()> {
-    let addresses = world.addresses();
-    let text = serde_json::to_string_pretty(&serde_json::json!({
-        "payment": format!("http://{}", addresses.payment),
-        "logistics": format!("http://{}", addresses.logistics),
-        "belt": format!("http://{}", addresses.belt),
-        "smtp": addresses.smtp.to_string(),
-        "shop": addresses.shop,
-        "maildir": addresses.maildir,
-    }))?;
-    std::fs::write(dir.join("services.json"), text)?;
-    Ok(())
 }
 
 fn narrate(running: &Running) {

@@ -54,6 +54,8 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Why(args) => why::run(&context, args).await,
         Command::Events(args) => events::run(&context, args).await,
         Command::Erase(args) => data::erase(&context, args).await,
+        Command::Retain(args) => data::retain(&context, args).await,
+        Command::RotateKey(args) => data::rotate(context.format, args).await,
         Command::Export(args) => data::export(&context, args).await,
         Command::Backup(args) => data::backup(&context, args).await,
         Command::Restore(args) => data::restore(context.format, &args),

@@ -5,7 +5,7 @@ use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path, process
 use anyhow::Context as _;
 use nx_api::{Options as ApiOptions, Parts, Server, Tls};
 use nx_control::Handle as Control;
-use nx_journal::{Filter, Journal, Options as JournalOptions, verify::Notary};
+use nx_journal::{Filter, Journal, MasterKeySource, Options as JournalOptions, verify::Notary};
 use nx_runs::{
     engine::RunKey,
     kinds::Declared,
@@ -21,6 +21,11 @@ use crate::cli::UpArgs;
 
 /// Shortest time between two checkpoints signed while the log grows.
 const CHECKPOINT_EVERY: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// Time between two sweeps for unnamed blobs.
+const SWEEP_EVERY: std::time::Duration = std::time::Duration::from_hours(1);
+/// How long a blob may stay unnamed.
+const UNNAMED_FOR: nx_types::Duration = nx_types::Duration::from_secs(24 * 3600);
 
 /// A server that serves.
 #[derive(Debug)]
@@ -77,7 +82,7 @@ pub(super) async fn signalled() {
 /// Opens the log, the runs and the resources, and serves them.
 pub(super) async fn start(args: &UpArgs) -> anyhow::Result<Running> {
     let env = Env::system();
-    let (journal, log) = Journal::open(JournalOptions::new(&args.data), env.clone())?;
+    let (journal, log) = Journal::open(journal_options(&args.data, args.master_key.as_deref()), env.clone())?;
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
     let log = tasks.spawn(log.run());
@@ -124,6 +129,7 @@ pub(super) async fn start(args: &UpArgs) -> anyhow::Result<Running> {
             result = signer.run(signed, CHECKPOINT_EVERY) => drop(result),
         }
     });
+    tasks.spawn(sweep(journal.clone(), stop.clone()));
     let token = stop.clone();
     tasks.spawn(async move {
         token.cancelled().await;
@@ -153,6 +159,15 @@ impl Running {
     }
 }
 
+/// The log's options: the master key is the given one, or the directory's own.
+pub(super) fn journal_options(data: &Path, master_key: Option<&str>) -> JournalOptions {
+    let mut options = JournalOptions::new(data);
+    if let Some(key) = master_key {
+        options.master = MasterKeySource::Env(key.trim().to_owned().into());
+    }
+    options
+}
+
 fn control_options(args: &UpArgs) -> nx_control::Options {
     let mut options = nx_control::Options::new(resources::kinds());
     #[cfg(feature = "examples")]
@@ -179,6 +194,20 @@ fn run_key(data: &Path, env: &Env) -> anyhow::Result<RunKey> {
             Ok(key)
         }
         Err(error) => Err(error).with_context(|| format!("cannot read `{}`", path.display())),
+    }
+}
+
+/// Removes blobs that no event came to name: an upload whose frame never followed.
+async fn sweep(journal: Journal, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(SWEEP_EVERY) => {}
+        }
+        if let Err(error) = journal.gc(UNNAMED_FOR).await {
+            tracing::warn!(%error, "unnamed blobs could not be removed; the next sweep tries again");
+        }
     }
 }
 

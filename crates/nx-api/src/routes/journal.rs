@@ -28,6 +28,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(doctor))
         .routes(routes!(follow))
         .routes(routes!(erase))
+        .routes(routes!(retain))
         .routes(routes!(backup))
 }
 
@@ -255,6 +256,62 @@ async fn erase(
     let namespace = namespace(body.namespace.as_deref())?;
     let report = shared.journal.erase(namespace, body.data_subject, body.reason, principal.name).await?;
     Ok(Json(ErasedBody { events: report.events, rows: report.rows, blobs: report.blobs }))
+}
+
+/// What has lived long enough.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct RetainBody {
+    /// The namespace; `default` when left out.
+    #[schema(pattern = "^[a-z][a-z0-9-]{0,62}$")]
+    namespace: Option<String>,
+    /// Only data subjects that start so, such as `run/`.
+    #[serde(deserialize_with = "input::name")]
+    #[schema(min_length = 1, max_length = 256)]
+    prefix: String,
+    /// Those whose newest event is older than this, for example `180d`.
+    #[schema(value_type = String, pattern = "^([0-9]{1,6}(d|h|m|s|ms|us))+$")]
+    older_than: nx_types::Duration,
+    /// Most data subjects; 1000 when left out.
+    #[serde(default, deserialize_with = "input::limit")]
+    #[schema(minimum = 1, maximum = 1000)]
+    limit: Option<usize>,
+}
+
+/// What was erased.
+#[derive(Debug, Serialize, ToSchema)]
+struct RetainedBody {
+    /// Data subjects whose keys are gone.
+    subjects: u64,
+    /// Events whose data is gone.
+    events: u64,
+    /// Blobs that nothing named.
+    unnamed_blobs: u64,
+}
+
+/// Erases data subjects that have lived long enough, and blobs that nothing names.
+#[utoipa::path(post, path = "/api/retain", tag = "journal", request_body = RetainBody,
+    responses((status = 200, body = RetainedBody),
+        (status = 400, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 401, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 403, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 413, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 415, body = ProblemBody, content_type = "application/problem+json")))]
+async fn retain(
+    State(shared): State<Shared>,
+    principal: Principal,
+    Json(body): Json<RetainBody>,
+) -> Result<Json<RetainedBody>, Error> {
+    principal.need(ADMIN)?;
+    let policy = nx_journal::RetentionPolicy {
+        namespace: Some(namespace(body.namespace.as_deref())?),
+        prefix: body.prefix,
+        older_than: body.older_than,
+        limit: body.limit.unwrap_or(1000),
+    };
+    let report = shared.journal.retention(policy).await?;
+    let unnamed = shared.journal.gc(nx_types::Duration::from_secs(24 * 3600)).await?;
+    Ok(Json(RetainedBody { subjects: report.keys.len() as u64, events: report.events, unnamed_blobs: unnamed.removed }))
 }
 
 /// The namespace that a request names, or the default one.

@@ -22,6 +22,10 @@ use crate::{
     extract::{Json, Path},
 };
 
+/// Frames over the protocol's bound are read up to here, so that `goodbye` can say what is wrong with them. What is longer
+/// still ends the connection.
+const MAX_READ_BYTES: usize = 4 * MAX_FRAME_BYTES;
+
 pub(super) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new().routes(routes!(list))
 }
@@ -52,7 +56,7 @@ async fn connect(
     principal.need(WORKER)?;
     let peer = Peer { by: principal.name, namespace: None, remote: "websocket".to_owned() };
     let tasks = shared.tasks.clone();
-    Ok(upgrade.protocols([SUBPROTOCOL]).max_message_size(MAX_FRAME_BYTES).max_frame_size(MAX_FRAME_BYTES).on_upgrade(
+    Ok(upgrade.protocols([SUBPROTOCOL]).max_message_size(MAX_READ_BYTES).max_frame_size(MAX_READ_BYTES).on_upgrade(
         move |socket| async move {
             // Tracked, so that shutdown waits for the goodbye.
             drop(tasks.spawn(carry(shared, peer, socket)).await);
