@@ -91,6 +91,12 @@ pub enum Error {
         /// What is wrong.
         detail: String,
     },
+    /// The server ends a connection that is dead or replaced.
+    #[error("the connection is over: {reason}; connect again")]
+    HungUp {
+        /// Why.
+        reason: &'static str,
+    },
     /// A frame over the bound.
     #[error("frame of {bytes} bytes is over the bound of {max}; send values over 256 KiB as blobs")]
     FrameTooLarge {
@@ -208,12 +214,13 @@ impl ErrorCode for Error {
             Self::Value { .. } => "NX-RUN-0018",
             Self::Closed => "NX-RUN-0019",
             Self::Journal(_) => "NX-RUN-0020",
+            Self::HungUp { .. } => "NX-RUN-0021",
         })
     }
 
     fn retryable(&self) -> bool {
         match self {
-            Self::Limit { .. } => true,
+            Self::Limit { .. } | Self::HungUp { .. } => true,
             Self::Journal(problem) => problem.retryable || problem.code.as_str() == "NX-JRN-0001",
             _ => false,
         }

@@ -316,6 +316,12 @@ impl Engine {
         Ok(Prepared { run: child.id(), marks, child: Some(child) })
     }
 
+    /// The runs that a commit on its way is about.
+    pub fn runs_of(&self, token: Token) -> Vec<RunId> {
+        let pending = self.pending.iter().find(|pending| pending.token == token);
+        pending.map(|pending| pending.runs.iter().map(|(run, _)| *run).collect()).unwrap_or_default()
+    }
+
     /// The log's answer to a commit.
     pub fn committed(&mut self, token: Token, outcome: Result<Receipt, nx_journal::Error>) {
         let Some(place) = self.pending.iter().position(|pending| pending.token == token) else { return };

@@ -129,7 +129,7 @@ impl Engine {
             .collect();
         for old in stale {
             // The worker is here, so its former connection is dead even if nobody has told us.
-            self.goodbye(old, Error::frame("the worker has opened a new connection").problem(), None);
+            self.goodbye(old, Error::HungUp { reason: "the worker has opened another" }.problem(), None);
         }
         let Some(open) = self.sessions.get_mut(&session) else { return };
         open.greeted = true;
@@ -255,8 +255,8 @@ impl Engine {
             self.timers.set(Timer::Session(session), Some(over));
             return;
         }
-        let detail = if open.greeted { "no sign of life for a lease" } else { "no `hello` in time" };
-        self.goodbye(session, Error::frame(detail).problem(), Some(100));
+        let reason = if open.greeted { "no sign of life for a lease" } else { "no `hello` in time" };
+        self.goodbye(session, Error::HungUp { reason }.problem(), Some(100));
     }
 
     pub(super) fn workers(&self) -> Vec<WorkerView> {

@@ -111,7 +111,12 @@ impl Driver {
     fn take_pending(&mut self, now: Timestamp) {
         let pending = self.inlet.take();
         for (token, outcome) in pending.commits {
+            let recorded = outcome.is_ok() && self.shared.watchers.any();
+            let runs = if recorded { self.engine.runs_of(token) } else { Vec::new() };
             self.engine.committed(token, outcome);
+            for run in runs {
+                self.shared.watchers.tell(run);
+            }
         }
         for session in pending.hangups {
             self.engine.handle(Input::Disconnected { session }, now);
@@ -235,6 +240,7 @@ impl Driver {
             self.take_pending(now);
             self.put_out();
         }
+        self.shared.watchers.close();
         Ok(())
     }
 }

@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use super::{
     ApprovalFilter, ApprovalView, BulkRetried, Connection, ForkRequest, Inbound, Options, Outbound, Page, Paged, Peer,
     Ruling, RunFilter, RunSummary, RunView, RunWatch, SignalRequest, StartRequest, Started, StepsPage, WhyNode,
-    WorkerView, inlet::Inlet, lists, show, transport::Addressed,
+    WorkerView, inlet::Inlet, lists, show, transport::Addressed, watch::Watchers,
 };
 use crate::{
     engine::{Input, Request, Response, SessionId, Ticket},
@@ -30,6 +30,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     numbers: AtomicU64,
+    pub(super) watchers: Arc<Watchers>,
     replies: Mutex<HashMap<Ticket, oneshot::Sender<Result<Response, Error>>>>,
     outbound: Mutex<HashMap<SessionId, mpsc::Sender<Vec<Addressed>>>>,
 }
@@ -248,6 +249,6 @@ impl Handle {
 
     /// The events of a run after its event number `after`, decoded, first those recorded, then each new one.
     pub fn watch(&self, namespace: Namespace, run: RunId, after: u64) -> RunWatch {
-        RunWatch::new(self.journal.clone(), self.clone(), namespace, run, after)
+        RunWatch::new(self.clone(), self.shared.watchers.clone(), self.journal.clone(), (namespace, run, after))
     }
 }

@@ -60,6 +60,7 @@ struct Ran {
     writes: u64,
     frames: u64,
     deaths: (u64, u64),
+    doubts: usize,
 }
 
 fn simulate(seed: u64, plan: &Plan, prepare: impl Fn(&mut Sim)) -> Result<Ran, Failure> {
@@ -103,7 +104,9 @@ fn simulate(seed: u64, plan: &Plan, prepare: impl Fn(&mut Sim)) -> Result<Ran, F
     if sim.world.requests < sim.world.refunds.len() as u64 {
         return Err(told("requests are miscounted", &sim));
     }
-    Ok(Ran { end, bytes: sim.journal_bytes()?, writes: sim.writes(), frames: sim.frames, deaths: sim.deaths })
+    let doubts = events.iter().filter(|entry| matches!(entry.event, RunEvent::StepInDoubt(_))).count();
+    let (bytes, writes, frames, deaths) = (sim.journal_bytes()?, sim.writes(), sim.frames, sim.deaths);
+    Ok(Ran { end, bytes, writes, frames, deaths, doubts })
 }
 
 fn good() -> End {
@@ -212,5 +215,15 @@ fn a_failed_run_is_undone_once_however_often_who_dies() {
         };
         let ran = simulate(seed, &plan, |sim| sim.world.carrier = false).unwrap();
         assert_eq!(ran.end, undone(), "seed {seed} {plan:?}");
+    }
+}
+
+#[test]
+fn a_full_disk_loses_no_report() {
+    let frames = simulate(5, &Plan::default(), |_| {}).unwrap().frames;
+    for frame in 1..=frames {
+        let plan = Plan { disk_full: Some((frame, frame + 3)), ..Plan::default() };
+        let ran = simulate(5, &plan, |_| {}).unwrap();
+        assert_eq!((ran.end, ran.doubts), (good(), 0), "frame {frame}");
     }
 }
