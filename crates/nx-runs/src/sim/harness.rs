@@ -3,16 +3,20 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    ops::ControlFlow,
     sync::Arc,
 };
 
 use neuraxis_sdk::frames;
 use nx_journal::{
-    Commit, Core, Filter, MasterKeySource, Reader,
-    backend::memory::{Disk, MemoryBackend},
+    Commit, Core, MasterKeySource, Reader,
+    backend::{
+        Sealed,
+        memory::{Disk, MemoryBackend},
+    },
 };
 use nx_types::{
-    ApprovalId, Duration, Env, ErrorCode as _, Namespace, Rng as _, RunId, Seq,
+    ApprovalId, Duration, Env, ErrorCode as _, Namespace, Rng as _, RunId,
     env::{ManualClock, SeededRng},
 };
 use serde_json::Value;
@@ -645,20 +649,20 @@ impl Sim {
         }
     }
 
-    /// Every event's bytes as the log keeps them, for comparison.
+    /// Every event's bytes as the log keeps them, header and sealed data, for comparison.
     pub fn journal_bytes(&self) -> Result<Vec<u8>, Failure> {
-        let reader = self.reader()?;
         let mut bytes = Vec::new();
-        let mut from = Seq(0);
-        loop {
-            let events = reader.events(from, 1000, &Filter::default()).map_err(|error| error.to_string())?;
-            let Some(last) = events.last() else { return Ok(bytes) };
-            from = last.seq().next();
-            for event in &events {
-                bytes.extend_from_slice(&event.header.encode());
-                bytes.extend_from_slice(event.data.bytes().unwrap_or_default());
-            }
-        }
+        let read = self.reader()?.rows(|rows| {
+            rows.events(0, &mut |row| {
+                bytes.extend_from_slice(row.header);
+                match row.sealed {
+                    Sealed::Data(sealed) => bytes.extend_from_slice(sealed),
+                    Sealed::Digest(digest) => bytes.extend_from_slice(&digest.0),
+                }
+                Ok(ControlFlow::Continue(()))
+            })
+        });
+        read.map(|()| bytes).map_err(|error| error.to_string())
     }
 
     /// The decoded events of a run.
