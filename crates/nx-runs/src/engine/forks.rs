@@ -17,8 +17,8 @@ use crate::{
     machine::{self, ForkSpec, RunEvent},
 };
 
-/// Events of one commit.
-const PIECE: usize = 500;
+/// Events of one commit: its bytes have a bound, and each event may have 16 KiB outside of a blob.
+const PIECE: usize = 100;
 const PAGE: usize = 1000;
 
 impl Engine {

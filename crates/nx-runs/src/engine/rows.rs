@@ -121,9 +121,9 @@ pub fn put_approval(row: &ApprovalRow) -> Result<Put, Error> {
         entry(BY_RUN, timed(&view.run.to_string(), view.created)),
         entry(BY_CREATED, index::time(view.created)),
     ];
-    let args = encode(&view.args)?;
-    let bytes = if args.len() > MAX_ARGS_BYTES {
-        let view = ApprovalView { args: serde_json::Value::Null, ..view.clone() };
+    let edited = view.edited.as_ref().map(encode).transpose()?;
+    let bytes = if encode(&view.args)?.len() + edited.map_or(0, |edited| edited.len()) > MAX_ARGS_BYTES {
+        let view = ApprovalView { args: serde_json::Value::Null, edited: None, ..view.clone() };
         encode(&ApprovalRow { view, version: row.version, args_in_event: true })?
     } else {
         encode(row)?
