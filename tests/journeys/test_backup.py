@@ -9,6 +9,7 @@ import threading
 from common import BINARY, Journey, Server, wait_for
 
 AGENT = '''
+import time
 import neuraxis as nx
 
 @nx.step(effect="read")
@@ -18,6 +19,21 @@ def greet(name: str) -> str:
 @nx.step(effect="code")
 def shout(text: str) -> str:
     return text.upper()
+
+@nx.step(effect="idempotent", retries=5)
+def pay(calls: str, *, key: nx.Key) -> str:
+    """Notes each call's key. The first call never comes back."""
+    with open(calls, "a+") as file:
+        file.write(key + "\\n")
+        file.flush()
+        file.seek(0)
+        if len(file.readlines()) == 1:
+            time.sleep(3600)
+    return "paid"
+
+@nx.agent
+async def refund(calls: str):
+    return await pay(calls)
 
 @nx.agent
 async def welcome(name: str):
@@ -41,7 +57,8 @@ class Backup(Journey):
         home = self.dir / name
         keys = home / "data" / "keys"
         keys.mkdir(parents=True)
-        shutil.copy(self.key, keys / "master.key")
+        for key in ("master.key", "run.key"):
+            shutil.copy(self.keys / key, keys / key)
         self.offline("restore", str(backup), "--data", str(home / "data"), *more)
         verified = self.offline("audit", "verify", "--data", str(home / "data"))
         self.assertIn("intact", verified)
@@ -77,7 +94,7 @@ class Backup(Journey):
         agent = self.dir / "agent.py"
         agent.write_text(AGENT)
         self.worker(agent, self.up.url)
-        self.key = self.dir / "data" / "keys" / "master.key"
+        self.keys = self.dir / "data" / "keys"
         ada, bob = self.start("ada"), self.start("bob")
         origin = self.origin(self.up)
 
@@ -105,6 +122,24 @@ class Backup(Journey):
         self.cli(restored, "run", "welcome", "--input", '{"name":"new"}')
 
         self.erased(backup, ada, bob)
+
+    def test_an_effect_in_flight_keeps_its_key(self):
+        self.up = self.server()
+        self.keys = self.dir / "data" / "keys"
+        agent, calls = self.dir / "agent.py", self.dir / "calls"
+        agent.write_text(AGENT)
+        worker = self.worker(agent, self.up.url)
+        run = self.cli(self.up, "run", "refund", "--input", json.dumps({"calls": str(calls)}), "--detach").strip()
+        wait_for(lambda: calls.exists() and calls.read_text().endswith("\n"), "first call")
+        self.cli(self.up, "backup", "--to", str(self.dir / "monday"))
+        worker.kill()
+        self.up.kill()
+        restored = self.restored(self.dir / "monday", "restored")
+        self.worker(agent, restored.url)
+        self.assertIn("completed", self.cli(restored, "runs", "watch", run))
+        keys = calls.read_text().split()
+        self.assertGreaterEqual(len(keys), 2)
+        self.assertEqual(len(set(keys)), 1, "the outside sees the same call again")
 
     def erased(self, backup, ada, bob):
         self.cli(self.up, "erase", f"run/{ada}", "--reason", "request of the customer", "--yes")
