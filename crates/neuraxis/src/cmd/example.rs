@@ -1,7 +1,5 @@
 //! `up --example parcels`: the example's world, its worker, its manifests, its narrator.
 
-use std::path::Path;
-
 use anyhow::Context as _;
 use neuraxis_sdk::Worker;
 use nx_journal::{Event, Filter};

@@ -11,7 +11,7 @@ use nx_runs::{
     kinds::Declared,
     service::{Options as RunsOptions, Service as Runs},
 };
-use nx_types::{Env, Namespace};
+use nx_types::{Env, Namespace, Seq};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 #[cfg(feature = "examples")]
@@ -87,7 +87,7 @@ pub(super) async fn start(args: &UpArgs) -> anyhow::Result<Running> {
     let tasks = TaskTracker::new();
     let log = tasks.spawn(log.run());
     let notary = Arc::new(Notary::open(&args.data, journal.origin(), &env)?);
-    let key = run_key(&args.data, &env)?;
+    let key = run_key(&args.data, journal.head(), &env)?;
     let (runs, runs_service) = Runs::open(journal.clone(), RunsOptions::new(key))?;
     let (control_service, control) = nx_control::start(journal.clone(), control_options(args));
 
@@ -176,8 +176,9 @@ fn control_options(args: &UpArgs) -> nx_control::Options {
     options
 }
 
-/// The secret under which idempotency keys are derived; made on first start.
-fn run_key(data: &Path, env: &Env) -> anyhow::Result<RunKey> {
+/// The secret under which idempotency keys are derived; made on first start. A log that has events gets no new one: its
+/// calls in flight would be made again under other keys.
+fn run_key(data: &Path, head: Seq, env: &Env) -> anyhow::Result<RunKey> {
     let path = data.join("keys").join("run.key");
     match std::fs::read(&path) {
         Ok(bytes) => {
@@ -186,10 +187,19 @@ fn run_key(data: &Path, env: &Env) -> anyhow::Result<RunKey> {
             Ok(RunKey::new(bytes))
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            anyhow::ensure!(
+                head <= Seq::new(1),
+                "`{0}` is missing, and calls in flight would be repeated under other keys; copy it from the log that was \
+                 backed up, or, if it is lost and none can be in flight, make a new one: head -c 32 /dev/urandom > {0}",
+                path.display()
+            );
             let key = RunKey::random(env.rng());
-            let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+            let new = path.with_extension("new");
+            let mut file =
+                std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
             file.write_all(key.as_bytes())?;
             file.sync_all()?;
+            std::fs::rename(&new, &path)?;
             std::fs::File::open(data.join("keys"))?.sync_all()?;
             Ok(key)
         }
