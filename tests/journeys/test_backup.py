@@ -50,7 +50,7 @@ class Backup(Journey):
     def offline(self, *args, expect=0):
         done = subprocess.run([BINARY, *args], capture_output=True, text=True, timeout=120, cwd=self.dir)
         self.assertEqual(done.returncode, expect, f"$ neuraxis {' '.join(args)}\n{done.stdout}{done.stderr}")
-        return done.stdout
+        return done.stdout + done.stderr
 
     def restored(self, backup, name, *more):
         """A server on a directory that was restored from a backup."""
@@ -134,6 +134,11 @@ class Backup(Journey):
         self.cli(self.up, "backup", "--to", str(self.dir / "monday"))
         worker.kill()
         self.up.kill()
+        # A log without the secret of its keys does not make up another one.
+        shutil.copytree(self.dir / "data", self.dir / "bare")
+        (self.dir / "bare" / "keys" / "run.key").unlink()
+        refusal = self.offline("up", "--data", str(self.dir / "bare"), "--listen", "127.0.0.1:0", expect=1)
+        self.assertIn("run.key` is missing", refusal)
         restored = self.restored(self.dir / "monday", "restored")
         self.worker(agent, restored.url)
         self.assertIn("completed", self.cli(restored, "runs", "watch", run))

@@ -188,7 +188,7 @@ fn run_key(data: &Path, head: Seq, env: &Env) -> anyhow::Result<RunKey> {
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             anyhow::ensure!(
-                head <= Seq::new(1),
+                head <= Seq(1),
                 "`{0}` is missing, and calls in flight would be repeated under other keys; copy it from the log that was \
                  backed up, or, if it is lost and none can be in flight, make a new one: head -c 32 /dev/urandom > {0}",
                 path.display()
