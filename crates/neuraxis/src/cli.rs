@@ -534,7 +534,7 @@ pub(crate) enum TokenCommand {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Names: journal.append journal.verify runs.native.c1 runs.native.c8 runs.native.c64 start.ready_ms"
+    after_help = "Names: journal.append journal.verify runs.native.c1 runs.native.c8 runs.native.c64 runs.resume.history runs.resume.carry start.ready_ms"
 )]
 pub(crate) struct BenchArgs {
     /// What to measure; a prefix measures all below it.
@@ -542,6 +542,9 @@ pub(crate) struct BenchArgs {
     /// A directory on the disk to measure; a temporary one when left out.
     #[arg(long)]
     pub(crate) dir: Option<PathBuf>,
+    /// Steps of the run that is killed and resumed.
+    #[arg(long, default_value_t = 100_000)]
+    pub(crate) steps: u64,
     /// How long each measurement lasts.
     #[arg(long, default_value = "5s")]
     pub(crate) time: Duration,

@@ -1,5 +1,7 @@
 //! `bench`: figures, one JSON object a line. It judges nothing.
 
+mod resume;
+
 use std::{
     path::Path,
     sync::{
@@ -26,12 +28,22 @@ use crate::{
     client::Client,
 };
 
-const NAMES: [&str; 6] =
-    ["journal.append", "journal.verify", "runs.native.c1", "runs.native.c8", "runs.native.c64", "start.ready_ms"];
+const NAMES: [&str; 8] = [
+    "journal.append",
+    "journal.verify",
+    "runs.native.c1",
+    "runs.native.c8",
+    "runs.native.c64",
+    "runs.resume.history",
+    "runs.resume.carry",
+    "start.ready_ms",
+];
 /// Events of the journal's benchmarks.
 const EVENTS: u64 = 500_000;
 /// Steps of one run; a run that ends is followed by the next.
 const STEPS: u64 = 5000;
+/// Steps between two carries of the resumed run.
+const CARRY_EVERY: u64 = 1000;
 /// Time before counting starts.
 const WARM_UP: Duration = Duration::from_secs(1);
 
@@ -43,7 +55,7 @@ pub(super) async fn run(args: BenchArgs) -> anyhow::Result<()> {
     for name in names {
         let dir = base.join(name);
         std::fs::create_dir_all(&dir)?;
-        let figures = measure(name, &dir, args.time.to_std()).await;
+        let figures = measure(name, &dir, args.time.to_std(), args.steps).await;
         std::fs::remove_dir_all(&base)?;
         for figure in figures? {
             println!("{figure}");
@@ -52,7 +64,7 @@ pub(super) async fn run(args: BenchArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn measure(name: &str, dir: &Path, time: Duration) -> anyhow::Result<Vec<Value>> {
+async fn measure(name: &str, dir: &Path, time: Duration, steps: u64) -> anyhow::Result<Vec<Value>> {
     match name {
         "journal.append" => {
             let config = AppendConfig { events: EVENTS, ..AppendConfig::default() };
@@ -79,6 +91,8 @@ async fn measure(name: &str, dir: &Path, time: Duration) -> anyhow::Result<Vec<V
             ])
         }
         "start.ready_ms" => start(dir).await,
+        "runs.resume.history" => resume::measure(name, dir, steps, None).await,
+        "runs.resume.carry" => resume::measure(name, dir, steps, Some(CARRY_EVERY)).await,
         _ => {
             let runs = name.rsplit_once(".c").and_then(|(_, count)| count.parse().ok()).context("a count of runs")?;
             native(name, dir, runs, time).await

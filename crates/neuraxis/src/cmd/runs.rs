@@ -204,7 +204,7 @@ fn show(run: &Value, full: bool) {
     }
 }
 
-fn is_over(status: &str) -> bool {
+pub(super) fn is_over(status: &str) -> bool {
     matches!(status, "completed" | "failed" | "cancelled")
 }
 
