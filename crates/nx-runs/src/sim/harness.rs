@@ -3,23 +3,18 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    ops::ControlFlow,
     sync::Arc,
 };
 
 use neuraxis_sdk::frames;
 use nx_journal::{
     Commit, Core, MasterKeySource, Reader,
-    backend::{
-        Sealed,
-        memory::{Disk, MemoryBackend},
-    },
+    backend::memory::{Disk, MemoryBackend},
 };
 use nx_types::{
-    ApprovalId, Duration, Env, ErrorCode as _, Namespace, Rng as _, RunId,
+    ApprovalId, Duration, Env, ErrorCode as _, Namespace, Rng as _,
     env::{ManualClock, SeededRng},
 };
-use serde_json::Value;
 
 use super::{
     harness_worker::{Script, Worker},
@@ -28,8 +23,7 @@ use super::{
 use crate::{
     engine::{
         Engine, Input, Limits, Output, Peer, Request, Response, RunKey, SessionId, Ticket, Token, record,
-        request::{ApprovalFilter, Page, Ruling, RunFilter, StartRequest, Started},
-        view::{ApprovalView, RunSummary},
+        request::{Ruling, StartRequest, Started},
     },
     service::lists,
 };
@@ -323,13 +317,6 @@ impl Sim {
         busy.map(|(of, _)| Move::Work(of)).collect()
     }
 
-    /// Approvals that wait for a person.
-    pub fn waiting(&self) -> Result<Vec<ApprovalView>, Failure> {
-        let page = Page { cursor: None, limit: Some(100) };
-        let found = lists::approvals(&self.reader()?, &Namespace::default(), &ApprovalFilter::default(), &page);
-        Ok(found.map_err(|error| error.to_string())?.items)
-    }
-
     fn start_server(&mut self) -> Result<(), Failure> {
         self.note("server starts".to_owned());
         let backend = MemoryBackend::open(&self.disk);
@@ -367,18 +354,6 @@ impl Sim {
     pub fn declare(&mut self, declared: crate::kinds::Declared) {
         self.tell(Input::Declared { namespace: Namespace::default(), declared });
         self.flush();
-    }
-
-    /// The rows of all runs, newest first.
-    pub fn runs(&self) -> Result<Vec<RunSummary>, Failure> {
-        let page = Page { cursor: None, limit: Some(1000) };
-        let found = lists::runs(&self.reader()?, &Namespace::default(), &RunFilter::default(), &page);
-        Ok(found.map_err(|error| error.to_string())?.items)
-    }
-
-    /// The row of a run.
-    pub fn summary(&self, run: RunId) -> Result<Option<RunSummary>, Failure> {
-        lists::summary(&self.reader()?, &Namespace::default(), run).map_err(|error| error.to_string())
     }
 
     /// The server dies.
@@ -646,39 +621,6 @@ impl Sim {
                     }
                 }
             }
-        }
-    }
-
-    /// Every event's bytes as the log keeps them, header and sealed data, for comparison.
-    pub fn journal_bytes(&self) -> Result<Vec<u8>, Failure> {
-        let mut bytes = Vec::new();
-        let read = self.reader()?.rows(|rows| {
-            rows.events(0, &mut |row| {
-                bytes.extend_from_slice(row.header);
-                match row.sealed {
-                    Sealed::Data(sealed) => bytes.extend_from_slice(sealed),
-                    Sealed::Digest(digest) => bytes.extend_from_slice(&digest.0),
-                }
-                Ok(ControlFlow::Continue(()))
-            })
-        });
-        read.map(|()| bytes).map_err(|error| error.to_string())
-    }
-
-    /// The decoded events of a run.
-    pub fn events(&self, run: RunId) -> Result<Vec<record::Entry>, Failure> {
-        let mut record = record::Record::new(self.reader()?, Namespace::default(), run);
-        record.page(0, 100_000).map_err(|error| error.to_string())
-    }
-
-    /// The result of a run.
-    pub fn result(&self, run: RunId) -> Result<Value, Failure> {
-        let end = self.events(run)?;
-        let end = end.iter().rev().find_map(|entry| crate::machine::end_of(&entry.event));
-        match end {
-            Some(crate::machine::Recorded::Value(value)) => Ok((*value).clone()),
-            Some(crate::machine::Recorded::Error(error)) => Ok(serde_json::json!({ "failed": error.name })),
-            None => Err(format!("run {run} has not ended")),
         }
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod agents;
 pub mod harness;
+mod harness_look;
 pub mod harness_worker;
 pub mod harness_world;
 pub mod mutations;

@@ -395,3 +395,86 @@ fn cancelled_runs_are_stopped() {
         server.down().await;
     });
 }
+
+/// A worker that only says what it can do.
+async fn offers(handle: &Handle, worker: &str, version: &str, runs: u32) -> Connection {
+    let mut connection = handle.connect(Peer::default()).await.unwrap();
+    let agents = json!([{ "name": "agent", "version": version }]);
+    let hello =
+        json!({ "t": "hello", "protocol": [1], "sdk": "test/1", "worker": worker, "agents": agents, "runs": runs });
+    connection.inbound.text(&hello.to_string()).await.unwrap();
+    let welcome = connection.outbound.frames().await.unwrap();
+    assert!(matches!(welcome.as_slice(), [frames::Server::Welcome(_)]), "{welcome:?}");
+    connection
+}
+
+async fn next_start(connection: &mut Connection) -> frames::Start {
+    match connection.outbound.frames().await.unwrap().as_slice() {
+        [frames::Server::Start(start)] => (**start).clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn runs_go_to_versions_that_are_allowed_and_stay_with_theirs() {
+    let dir = tempfile::tempdir().unwrap();
+    local(async {
+        let server = Server::up(dir.path());
+        let handle = server.handle.clone();
+        let spec = json!({ "workers": { "versions": ["2", "3"], "sticky": true } });
+        let agent = nx_types::Resource {
+            api_version: nx_types::resource::API_VERSION.to_owned(),
+            kind: "Agent".to_owned(),
+            metadata: nx_types::Metadata { name: "agent".to_owned(), ..Default::default() },
+            spec,
+            status: Value::Null,
+        };
+        let declared = nx_runs::kinds::Declared::of([&agent]);
+        handle.declare(Namespace::default(), declared).await.unwrap();
+        let _one = offers(&handle, "w1", "1", 100).await;
+        let mut two = offers(&handle, "w2", "2", 1).await;
+        let first = handle.start(start("agent", "a")).await.unwrap().run;
+        assert_eq!(next_start(&mut two).await.run, first, "version 1 is not allowed");
+
+        let second = handle.start(start("agent", "b")).await.unwrap().run;
+        let mut three = offers(&handle, "w3", "3", 8).await;
+        assert_eq!(next_start(&mut three).await.run, second, "w2 has no room");
+
+        // The first run loses its worker; another of its version is there, and gets it although w3 has more room.
+        let mut other = offers(&handle, "w4", "2", 1).await;
+        drop(two);
+        let again = next_start(&mut other).await;
+        assert_eq!((again.run, again.inc), (first, 2));
+        let workers = handle.workers().await.unwrap();
+        assert_eq!(workers.iter().map(|worker| worker.runs).collect::<Vec<_>>(), [0, 1, 1]);
+        server.down().await;
+    });
+}
+
+#[test]
+fn a_worker_that_came_back_replaces_its_former_connection() {
+    let dir = tempfile::tempdir().unwrap();
+    local(async {
+        let server = Server::up(dir.path());
+        let handle = server.handle.clone();
+        let mut former = offers(&handle, "w1", "1", 1).await;
+        let run = handle.start(start("agent", "a")).await.unwrap().run;
+        assert_eq!(next_start(&mut former).await.inc, 1);
+        let mut back = offers(&handle, "w1", "1", 1).await;
+        let goodbye = former.outbound.frames().await.unwrap();
+        let [frames::Server::Goodbye { problem, .. }] = goodbye.as_slice() else { panic!("{goodbye:?}") };
+        assert_eq!(problem.code.as_str(), "NX-RUN-0021");
+        assert!(former.outbound.frames().await.is_none());
+        let again = next_start(&mut back).await;
+        assert_eq!((again.run, again.inc), (run, 2));
+        // What the former connection still says is of no effect.
+        let late = json!({ "t": "complete", "run": run, "inc": 1, "result": 1 });
+        former.inbound.text(&late.to_string()).await.unwrap();
+        let fenced = json!({ "t": "complete", "run": run, "inc": 1, "result": 1 });
+        back.inbound.text(&fenced.to_string()).await.unwrap();
+        let answer = back.outbound.frames().await.unwrap();
+        let [frames::Server::Closed { state, .. }] = answer.as_slice() else { panic!("{answer:?}") };
+        assert_eq!(state, "fenced");
+        server.down().await;
+    });
+}
