@@ -14,7 +14,8 @@ pub(super) async fn run(context: &Context, args: EventsArgs) -> anyhow::Result<(
     let head = number(&context.client.get("/api/events", &[("limit", "1".to_owned())]).await?, "head");
     // A subject's events stand in an index and are few: all of them from the first. Otherwise the log's last.
     let last = head.saturating_sub(args.limit as u64);
-    let from = args.from.unwrap_or(if args.subject.is_some() { 0 } else { last });
+    let first = if args.subject.is_some() { 0 } else { last };
+    let from = args.from.unwrap_or(first);
     let mut query = vec![
         ("from", from.to_string()),
         ("limit", args.limit.clamp(1, 1000).to_string()),
