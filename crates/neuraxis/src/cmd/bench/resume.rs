@@ -18,6 +18,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{Process, figure};
 use crate::{cli::ServerArgs, client::Client, cmd};
 
+/// How often the resumed run is looked at.
+const FINE_LOOK: Duration = Duration::from_millis(2);
 /// How often the server's memory is looked at.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -76,22 +78,19 @@ pub(super) async fn measure(name: &str, dir: &Path, steps: u64, carry: Option<u6
     stop.cancel();
 
     let server = Process::start(dir).await?;
-    let (seen, stop) = (Arc::new(AtomicU64::new(0)), CancellationToken::new());
-    let second = worker(&server.url, Part { until: None, carry, seen });
+    let (went, stop) = (Arc::new(AtomicU64::new(0)), CancellationToken::new());
+    let second = worker(&server.url, Part { until: None, carry, seen: Arc::clone(&went) });
     let token = stop.clone();
     let begun = Instant::now();
     tasks.spawn(async move { drop(second.run(token).await) });
-    let client = client(&server.url)?;
     let mut resumed_peak = 0;
-    let view = loop {
-        let query = [("wait", "1s".to_owned()), ("limit", "1".to_owned())];
-        let view = client.get(&path, &query).await?;
+    while went.load(Ordering::Relaxed) <= steps {
+        tokio::time::sleep(FINE_LOOK).await;
         resumed_peak = resumed_peak.max(server.resident()?);
-        if super::super::runs::is_over(cmd::text(&view, "status")) {
-            break view;
-        }
-    };
+    }
     let resumed = begun.elapsed();
+    let query = [("wait", "60s".to_owned()), ("limit", "1".to_owned())];
+    let view = client(&server.url)?.get(&path, &query).await?;
     stop.cancel();
     tasks.close();
     ensure!(cmd::text(&view, "status") == "completed", "the run did not complete: {view}");
