@@ -119,7 +119,7 @@ impl ErrorCode for Error {
 /// The body of an error (RFC 9457).
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct ProblemBody {
-    /// Where the error is explained.
+    /// The code as a URI; `docs/errors` explains it.
     #[serde(rename = "type")]
     pub kind: String,
     /// The HTTP status in words.
@@ -163,7 +163,7 @@ impl IntoResponse for Error {
         }
         let problem = Problem::of(&self);
         let body = ProblemBody {
-            kind: format!("https://neuraxis.dev/errors#{}", problem.code),
+            kind: format!("urn:neuraxis:error:{}", problem.code),
             title: status.canonical_reason().unwrap_or("error").to_owned(),
             status: status.as_u16(),
             detail: problem.detail,
