@@ -17,8 +17,12 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Error;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
-        let axum::Json(value) = axum::Json::from_request(request, state).await?;
-        Ok(Self(value))
+        let axum::Json(raw) = axum::Json::<Box<serde_json::value::RawValue>>::from_request(request, state).await?;
+        // A struct would take its fields from a list too, by their places.
+        if !raw.get().starts_with('{') {
+            return Err(Error::Request("the body must be a JSON object".to_owned()));
+        }
+        serde_json::from_str(raw.get()).map(Self).map_err(|error| Error::Request(error.to_string()))
     }
 }
 
