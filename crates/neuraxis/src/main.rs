@@ -15,7 +15,7 @@ fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     logging(cli.verbose);
     quiet_pipes();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(workers()).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("neuraxis: cannot start: {error}");
@@ -28,6 +28,12 @@ fn main() -> ExitCode {
     };
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
     code
+}
+
+/// Threads for sockets and the engine: half of the cores. The log's writer and blocking reads have the others, and on a
+/// small machine a step that waits for nobody else spares the waking of a second thread.
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1))
 }
 
 /// A reader that goes away (`neuraxis runs list | head`) ends the command without a word.

@@ -63,7 +63,7 @@ impl<B: Backend> Core<B> {
     /// Writes commits as one durable group. A commit whose preconditions fail, or that is invalid, is refused alone;
     /// if the group cannot be made durable, every commit gets that error and nothing has happened.
     pub fn append(&mut self, commits: &[Commit]) -> Vec<Result<Receipt, Error>> {
-        if let Err(error) = self.check_space() {
+        if let Err(error) = self.check_space_often_enough() {
             return commits.iter().map(|_| Err(error.clone())).collect();
         }
         if let Err(error) = self.backend.begin(self.epoch) {
@@ -96,6 +96,26 @@ impl<B: Backend> Core<B> {
             return commits.iter().map(|_| Err(error.clone())).collect();
         }
         results
+    }
+
+    /// Asks the disk when enough time has passed, or enough was written, for its answer to differ. (Asking before each
+    /// group also makes the file system write the log's inode with each group.)
+    fn check_space_often_enough(&mut self) -> Result<(), Error> {
+        /// How long an answer holds.
+        const HOLDS: nx_types::Duration = nx_types::Duration::from_millis(200);
+        /// How many events it holds for: the reserve is far larger than what so many take.
+        const EVENTS: u64 = 1024;
+        let now = self.env.now();
+        let fresh = self.space_asked.is_some_and(|(at, head)| {
+            now >= at && now.since(at) < HOLDS && self.tip.head.saturating_sub(head) < EVENTS
+        });
+        if fresh {
+            return Ok(());
+        }
+        self.space_asked = None;
+        self.check_space()?;
+        self.space_asked = Some((now, self.tip.head));
+        Ok(())
     }
 
     pub(super) fn check_space(&self) -> Result<(), Error> {

@@ -76,6 +76,8 @@ pub struct Core<B> {
     data_keys: Cache<String, (KeyId, Arc<Key>)>,
     scratch: append::Scratch,
     syncs: Syncs,
+    /// When the disk last had room, and the head then.
+    space_asked: Option<(Timestamp, u64)>,
     tail: Arc<Tail>,
 }
 
@@ -164,6 +166,7 @@ impl<B: Backend> Core<B> {
             data_keys: Cache::new(options.cache_entries),
             scratch: append::Scratch::default(),
             syncs: Syncs::default(),
+            space_asked: None,
             tail: Arc::default(),
         };
         match found {

@@ -204,6 +204,28 @@ async fn blobs_and_erasure_by_the_handle() {
     service.run().await.unwrap();
 }
 
+/// After an orderly end the database is one file, though connections for reading were open and a handle still is.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_orderly_end_leaves_no_write_ahead_log() {
+    let place = OnDisk::fresh();
+    let (journal, service) = open(&place, |_| {});
+    let mut live = journal.subscribe(Seq(0), Filter::default());
+    journal.commit(Commit::of([event("run/1", "a", "x")])).await.unwrap();
+    assert!(!live.next().await.unwrap().is_empty());
+    assert_eq!(journal.reader().events(Seq(0), 10, &Filter::default()).unwrap().len(), 2);
+    assert!(place.0.path().join("journal.db-wal").exists());
+    journal.close().await;
+    service.run().await.unwrap();
+    for name in ["journal.db-wal", "journal.db-shm"] {
+        assert!(!place.0.path().join(name).exists(), "`{name}` is left");
+    }
+    drop(journal);
+    let (journal, service) = open(&place, |_| {});
+    assert_eq!(journal.head(), Seq(2));
+    journal.close().await;
+    service.run().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_disk_fails_every_commit_and_acknowledges_none() {
     let disk = Disk::new();

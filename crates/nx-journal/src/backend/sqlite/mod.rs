@@ -81,6 +81,12 @@ impl SqliteBackend {
     }
 }
 
+impl Drop for SqliteBackend {
+    fn drop(&mut self) {
+        self.pool.retire();
+    }
+}
+
 type View = (Arc<dyn Source>, Arc<dyn Blobs>);
 
 /// A log's rows and blobs for reading alone, beside the process that owns the data directory, if there is one.

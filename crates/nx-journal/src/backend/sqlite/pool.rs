@@ -4,6 +4,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::{Condvar, Mutex, PoisonError},
+    time::Duration,
 };
 
 use super::{fail, rows::Sql, schema};
@@ -12,6 +13,9 @@ use crate::{
     backend::{Rows, Source, Space},
     files::free_bytes,
 };
+
+/// How long closing waits for a reader at work.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Opens connections as they are needed, up to its bound, and waits for one beyond it.
 #[derive(Debug)]
@@ -26,6 +30,8 @@ pub(super) struct Pool {
 struct State {
     idle: Vec<Sql>,
     open: usize,
+    /// The writer is gone: connections that come back are closed.
+    retired: bool,
 }
 
 impl Pool {
@@ -51,12 +57,35 @@ impl Pool {
 
     fn give(&self, connection: Option<Sql>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        match connection {
-            Some(connection) => state.idle.push(connection),
-            None => state.open -= 1,
-        }
+        let closed = match connection {
+            Some(connection) if !state.retired => {
+                state.idle.push(connection);
+                None
+            }
+            closed => {
+                state.open -= 1;
+                closed
+            }
+        };
         drop(state);
-        self.free.notify_one();
+        drop(closed);
+        self.free.notify_all();
+    }
+
+    /// Closes the connections, so that the writer's is the last one and takes the write-ahead log with it. A reader at
+    /// work is waited for, but not for long.
+    pub(super) fn retire(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.retired = true;
+        state.open -= state.idle.len();
+        let idle = std::mem::take(&mut state.idle);
+        drop(idle);
+        let waited = self.free.wait_timeout_while(state, PATIENCE, |state| state.open > 0);
+        if waited.is_ok_and(|(_state, waited)| waited.timed_out()) {
+            tracing::info!(
+                "closed while a reader is at work; the write-ahead log stays and is read at the next opening"
+            );
+        }
     }
 }
 
