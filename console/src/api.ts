@@ -111,7 +111,7 @@ export interface Step {
   child?: string;
   started: string;
   ended?: string;
-  incarnation: number;
+  incarnation?: number;
   seq: number;
 }
 
@@ -148,7 +148,7 @@ export interface RunDetail extends Run {
   approvals: Approval[];
   notes: string[];
   orphans: number[];
-  reused: number;
+  reused?: number;
   version: number;
 }
 

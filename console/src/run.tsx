@@ -47,7 +47,7 @@ function StepRow({ step, from, span }: { step: Step; from: number; span: number 
             {step.value !== undefined && <Json value={{ value: step.value }} />}
             {step.error != null && <Json value={{ error: step.error }} />}
             <p class="hint">
-              arguments' hash {step.hash.slice(0, 16)}… · revision {step.revision} · incarnation {step.incarnation} · log
+              arguments' hash {step.hash.slice(0, 16)}… · revision {step.revision} · incarnation {step.incarnation ?? "?"} · log
               place {step.seq} {step.child && <Link href={`/runs/${step.child}`}>child run</Link>}
             </p>
           </td>

@@ -228,10 +228,17 @@ pub(crate) struct RunArgs {
 pub(crate) enum RunsCommand {
     /// List runs, newest first.
     List(RunsListArgs),
-    /// Show a run with its steps.
+    /// Show a run with its steps, the newest thousand unless asked otherwise.
+    #[command(after_help = "Examples:\n  neuraxis runs show r_7f3\n  neuraxis runs show r_7f3 --after 0 --limit 50")]
     Show {
         /// The run, or the first letters of its id.
         run: String,
+        /// Steps behind this one; 0 for the first ones.
+        #[arg(long, value_name = "STEP")]
+        after: Option<u64>,
+        /// Most steps, up to 1000.
+        #[arg(long)]
+        limit: Option<usize>,
         /// Show arguments and values in full.
         #[arg(long)]
         full: bool,

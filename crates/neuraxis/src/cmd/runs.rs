@@ -36,8 +36,11 @@ pub(super) async fn start(context: &Context, args: RunArgs) -> anyhow::Result<Ex
 pub(super) async fn run(context: &Context, command: RunsCommand) -> anyhow::Result<ExitCode> {
     match command {
         RunsCommand::List(args) => show_list(context, args).await?,
-        RunsCommand::Show { run, full } => {
-            let view = view(context, &run, &[]).await?;
+        RunsCommand::Show { run, after, limit, full } => {
+            let mut query = Vec::new();
+            query.extend(after.map(|after| ("after", after.to_string())));
+            query.extend(limit.map(|limit| ("limit", limit.to_string())));
+            let view = view(context, &run, &query).await?;
             output::show(context.format, &view, |view| show(view, full))?;
         }
         RunsCommand::Watch { run } => return watch(context, &run).await,
@@ -164,6 +167,10 @@ fn show(run: &Value, full: bool) {
     if let Some(waiting) = run.get("waiting_for").and_then(Value::as_str) {
         println!("waits for {waiting}");
     }
+    let earlier = list(run, "steps").first().map_or(0, |step| number(step, "n").saturating_sub(1));
+    if earlier > 0 {
+        println!("      … {earlier} earlier steps: --after 0");
+    }
     for item in list(run, "steps") {
         let scope = text(item, "scope");
         let place = if scope.is_empty() { String::new() } else { format!("{scope}/") };
@@ -180,7 +187,7 @@ fn show(run: &Value, full: bool) {
         }
     }
     if let Some(next) = run.get("next_step").and_then(Value::as_u64) {
-        println!("      … {} steps in all; shown up to {next}", number(run, "steps_total"));
+        println!("      … {} steps in all: --after {next}", number(run, "steps_total"));
     }
     for approval in list(run, "approvals") {
         println!(
@@ -242,10 +249,12 @@ async fn watch(context: &Context, run: &str) -> anyhow::Result<ExitCode> {
 
 fn summary(view: &Value) {
     let mut parts = Vec::new();
-    if number(view, "incarnation") > 1 {
-        parts.push(format!("recovered at step {}", number(view, "reused") + 1));
+    if number(view, "incarnation") > 1
+        && let Some(reused) = view.get("reused").and_then(Value::as_u64)
+    {
+        parts.push(format!("recovered at step {}", reused + 1));
         let repeated = list(view, "steps").iter().filter(|step| number(step, "revision") > 0).count();
-        parts.push(format!("{} reused, {repeated} repeated", number(view, "reused")));
+        parts.push(format!("{reused} reused, {repeated} repeated"));
     }
     parts.push(text(view, "status").to_owned());
     if let Some(error) = view.get("error").and_then(Value::as_str) {

@@ -185,7 +185,7 @@ struct ShowQuery {
     /// The namespace; `default` when left out.
     #[param(pattern = "^[a-z][a-z0-9-]{0,62}$")]
     namespace: Option<String>,
-    /// Steps with a greater ordinal only.
+    /// Steps with a greater ordinal only, `0` for the first ones; the newest when left out.
     #[serde(default, deserialize_with = "input::place")]
     #[param(minimum = 0, maximum = 9007199254740992u64)]
     after: Option<u64>,
@@ -221,7 +221,7 @@ async fn get(
     principal.need(VIEWER)?;
     let namespace = namespace(query.namespace.as_deref())?;
     let run = shared.runs.resolve_run(namespace.clone(), run).await?;
-    let page = StepsPage { after: query.after.unwrap_or(0), limit: query.limit.unwrap_or(1000).clamp(1, 1000) };
+    let page = StepsPage { after: query.after, limit: query.limit.unwrap_or(1000).clamp(1, 1000) };
     let wait = query.wait.unwrap_or(Duration::ZERO).min(MAX_WAIT).to_std();
     let end = tokio::time::Instant::now() + wait;
     let types = if query.since.is_some() { Vec::new() } else { ENDS.map(str::to_owned).to_vec() };

@@ -147,15 +147,15 @@ pub struct Page {
 /// Which steps of a run are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StepsPage {
-    /// Steps with a greater ordinal.
-    pub after: u64,
+    /// Steps with a greater ordinal; the newest ones when left out.
+    pub after: Option<u64>,
     /// Most steps.
     pub limit: usize,
 }
 
 impl Default for StepsPage {
     fn default() -> Self {
-        Self { after: 0, limit: 1000 }
+        Self { after: None, limit: 1000 }
     }
 }
 

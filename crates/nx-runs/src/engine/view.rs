@@ -117,19 +117,22 @@ pub struct RunView {
     pub forked_from: Option<ForkPoint>,
     /// How many steps it has in all.
     pub steps_total: u64,
-    /// Steps by ordinal; a page of them for long runs.
+    /// Steps by ordinal; a page of them for long runs, the newest unless asked otherwise.
     pub steps: Vec<StepView>,
     /// Pass as [`StepsPage::after`] to read on; none at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_step: Option<u64>,
     /// Approvals in order of asking.
     pub approvals: Vec<ApprovalView>,
-    /// How the incarnations differed from the record, in the words of `runs show`.
+    /// How the incarnations differed from the record, in the words of `runs show`. Of a run of more than 10,000 events:
+    /// those of the part that was read for this page, and of the newest events.
     pub notes: Vec<String>,
     /// Ordinals of recorded steps that the run ended without asking for.
     pub orphans: Vec<u64>,
-    /// How many recorded steps the present incarnation has reused, and how many were executed again.
-    pub reused: u64,
+    /// How many steps had ended before the present incarnation began, without orphans: those that it reuses. Not told of
+    /// a run of more than 10,000 events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reused: Option<u64>,
     /// Number of events of the run so far: where a watcher continues.
     pub version: u64,
 }
@@ -212,8 +215,9 @@ pub struct StepView {
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Timestamp>,
-    /// The incarnation that executed it.
-    pub incarnation: u32,
+    /// The incarnation that executed it, where it is known from what was read (always in a run of up to 10,000 events).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incarnation: Option<u32>,
     /// Place of its last event in the log.
     pub seq: Seq,
 }

@@ -61,12 +61,14 @@ pub struct Handle {
     shared: Arc<Shared>,
     tasks: TaskTracker,
     outbound_batches: usize,
+    shown_whole: u64,
 }
 
 impl Handle {
     pub(super) fn new(journal: Journal, inlet: Arc<Inlet>, options: &Options, tasks: TaskTracker) -> Self {
         let outbound_batches = options.outbound_batches.max(1);
-        Self { journal, inlet, shared: Arc::default(), tasks, outbound_batches }
+        let shown_whole = options.shown_whole;
+        Self { journal, inlet, shared: Arc::default(), tasks, outbound_batches, shown_whole }
     }
 
     pub(super) fn shared(&self) -> Arc<Shared> {
@@ -201,14 +203,15 @@ impl Handle {
         .await
     }
 
-    /// A run with its first thousand steps.
+    /// A run with its newest thousand steps.
     pub async fn get(&self, namespace: Namespace, run: RunId) -> Result<RunView, Error> {
         self.show(namespace, run, StepsPage::default()).await
     }
 
     /// A run with a page of its steps.
     pub async fn show(&self, namespace: Namespace, run: RunId, page: StepsPage) -> Result<RunView, Error> {
-        self.read(move |reader| show::run(reader, &namespace, run, page)).await
+        let whole = self.shown_whole;
+        self.read(move |reader| show::run(reader, (&namespace, run), page, whole)).await
     }
 
     /// Runs, newest first.

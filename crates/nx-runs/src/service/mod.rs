@@ -54,6 +54,8 @@ pub struct Options {
     pub commits_in_flight: usize,
     /// How long shutdown waits for commits in flight.
     pub shutdown_grace: Duration,
+    /// Events of a run that is still read whole to be shown; of a longer one, only what the page of steps needs.
+    pub shown_whole: u64,
 }
 
 impl Options {
@@ -67,6 +69,7 @@ impl Options {
             outbound_batches: 4096,
             commits_in_flight: 4096,
             shutdown_grace: Duration::from_secs(5),
+            shown_whole: 10_000,
         }
     }
 }

@@ -1,4 +1,5 @@
-//! One run in full, from its record: what `runs show` prints.
+//! One run, from its record: what `runs show` prints. A short record is read whole; of a long one only what the page
+//! needs, so that it costs the same however long the run is.
 
 use std::collections::BTreeMap;
 
@@ -7,25 +8,38 @@ use nx_types::{Digest, Namespace, RunId, Subject, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{ApprovalView, ForkPoint, RunView, StepStatus, StepView, StepsPage};
+use super::{
+    ApprovalFilter, ApprovalView, ForkPoint, Page, RunSummary, RunView, StepStatus, StepView, StepsPage, lists,
+};
 use crate::{
     engine::{
         fold,
         record::{Entry, Record},
-        rows::{self, ApprovalRow},
+        rows,
     },
     error::Error,
     machine::{How, Identity, Kind, RunEvent, Wait},
 };
 
 const PAGE: usize = 1000;
+/// Events read to find the next step.
+const GLANCE: u64 = 8;
 /// Most steps of one page.
 const MAX_STEPS: usize = 10_000;
-/// Most approvals and notes shown.
-const MAX_SHOWN: usize = 10_000;
+/// Most approvals shown, the newest.
+const MAX_APPROVALS: usize = 1000;
+/// Most notes shown.
+const MAX_NOTES: usize = 10_000;
 
-/// A run with a page of its steps.
-pub(super) fn run(reader: &Reader, namespace: &Namespace, run: RunId, page: StepsPage) -> Result<RunView, Error> {
+/// A run with a page of its steps. A record of up to `whole` events is read whole.
+pub(super) fn run(
+    reader: &Reader,
+    (namespace, run): (&Namespace, RunId),
+    page: StepsPage,
+    whole: u64,
+) -> Result<RunView, Error> {
+    // In this order, so that no approval is shown that the status does not know of.
+    let approvals = approvals(reader, namespace, run)?;
     let row = reader.state(namespace, rows::RUN, &run.to_string())?;
     let Some(row) = row else {
         return match reader.subject_version(namespace, &Subject::run(run))? {
@@ -34,56 +48,141 @@ pub(super) fn run(reader: &Reader, namespace: &Namespace, run: RunId, page: Step
         };
     };
     let summary = rows::read_run(&row.bytes)?.summary;
-    let mut fold = Fold::new(page);
-    let mut record = Record::new(reader.clone(), namespace.clone(), run);
-    let of = fold::Of { namespace, run, agent: &summary.agent };
-    let mut after = 0;
-    loop {
-        let entries = record.page(after, PAGE)?;
-        for entry in &entries {
-            after = entry.header.version;
-            fold.take_in(of, entry);
+    let mut walk = Walk {
+        record: Record::new(reader.clone(), namespace.clone(), run),
+        version: reader.subject_version(namespace, &Subject::run(run))?,
+        fold: Fold::default(),
+    };
+    walk.read(page, whole)?;
+    let (version, fold) = (walk.version, walk.fold);
+    Ok(fold.finish(summary, approvals, version))
+}
+
+/// The run's approvals in order of asking.
+fn approvals(reader: &Reader, namespace: &Namespace, run: RunId) -> Result<Vec<ApprovalView>, Error> {
+    let filter = ApprovalFilter { run: Some(run), ..ApprovalFilter::default() };
+    let mut page = Page { cursor: None, limit: Some(MAX_APPROVALS) };
+    let mut found = lists::approvals(reader, namespace, &filter, &page)?;
+    let mut items = found.items;
+    while items.len() < MAX_APPROVALS && found.next.is_some() {
+        page.cursor = found.next;
+        found = lists::approvals(reader, namespace, &filter, &page)?;
+        items.append(&mut found.items);
+    }
+    items.truncate(MAX_APPROVALS);
+    items.reverse();
+    Ok(items)
+}
+
+/// Reads what of the record is needed. Steps are numbered in the order in which the record names them first.
+struct Walk {
+    record: Record,
+    version: u64,
+    fold: Fold,
+}
+
+impl Walk {
+    fn read(&mut self, page: StepsPage, whole: u64) -> Result<(), Error> {
+        self.fold.total = self.newest()?;
+        let limit = page.limit.clamp(1, MAX_STEPS);
+        self.fold.after = page.after.unwrap_or_else(|| self.fold.total.saturating_sub(limit as u64));
+        self.fold.last = self.fold.after.saturating_add(limit as u64);
+        if self.version <= whole {
+            self.fold.whole = true;
+            return self.take_in(0, |_| false).map(drop);
         }
-        if entries.len() < PAGE {
-            break;
+        // How it began, the page, how it stands.
+        self.take_in(0, |_| true)?;
+        let first = self.place(self.fold.after)?.max(1);
+        let read = self.take_in(first, Fold::is_complete)?;
+        self.fold.incarnation = None;
+        self.take_in(read.max(self.version.saturating_sub(PAGE as u64)), |_| false).map(drop)
+    }
+
+    /// Takes in what follows an event until enough is known, and gives the place of the last one.
+    fn take_in(&mut self, after: u64, enough: impl Fn(&Fold) -> bool) -> Result<u64, Error> {
+        let mut after = after;
+        loop {
+            let entries = self.record.page(after, PAGE)?;
+            for entry in &entries {
+                after = entry.header.version;
+                self.fold.take_in(entry);
+                if enough(&self.fold) {
+                    return Ok(after);
+                }
+            }
+            if entries.len() < PAGE {
+                self.version = self.version.max(after);
+                return Ok(after);
+            }
         }
     }
-    let mut view = RunView {
-        summary,
-        by: None,
-        input: Value::Null,
-        result: None,
-        failure: None,
-        deadline: None,
-        forked_from: None,
-        steps_total: fold.total,
-        steps: Vec::new(),
-        next_step: None,
-        approvals: Vec::new(),
-        notes: Vec::new(),
-        orphans: Vec::new(),
-        reused: 0,
-        version: after,
-    };
-    fold.finish(&mut view);
-    Ok(view)
+
+    /// The ordinal of the newest step; 0 without any.
+    fn newest(&mut self) -> Result<u64, Error> {
+        let mut end = self.version;
+        while end > 0 {
+            let from = end.saturating_sub(GLANCE);
+            let entries = self.record.page(from, GLANCE as usize)?;
+            let newest = entries.iter().rev().find_map(ordinal);
+            if let Some(newest) = newest {
+                return Ok(newest);
+            }
+            end = from;
+        }
+        Ok(0)
+    }
+
+    /// The place behind which every step with a greater ordinal is named first.
+    fn place(&mut self, after: u64) -> Result<u64, Error> {
+        let (mut low, mut high) = (0, self.version);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.next_after(middle)?.is_none_or(|n| n > after) {
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        Ok(low)
+    }
+
+    /// The first step that is named behind a place.
+    fn next_after(&mut self, mut place: u64) -> Result<Option<u64>, Error> {
+        loop {
+            let entries = self.record.page(place, GLANCE as usize)?;
+            if let Some(n) = entries.iter().find_map(ordinal) {
+                return Ok(Some(n));
+            }
+            match entries.last() {
+                Some(last) => place = last.header.version,
+                None => return Ok(None),
+            }
+        }
+    }
+}
+
+/// The ordinal of the step that an event names first.
+fn ordinal(entry: &Entry) -> Option<u64> {
+    entry.event.identity().and_then(|_| entry.event.step())
 }
 
 /// What is gathered while the record is read.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Fold {
-    page: StepsPage,
+    /// The page: steps with a greater ordinal than `after`, up to `last`.
+    after: u64,
+    last: u64,
     total: u64,
+    whole: bool,
     steps: BTreeMap<u64, StepView>,
-    more: bool,
-    open: BTreeMap<nx_types::ApprovalId, ApprovalRow>,
-    approvals: BTreeMap<nx_types::ApprovalId, (u64, ApprovalView)>,
     notes: Vec<String>,
     orphans: Vec<u64>,
     created: Option<Created>,
     result: Option<Value>,
     failure: Option<Value>,
-    incarnation: u32,
+    /// The incarnation, where the record was read from its beginning or that of an incarnation.
+    incarnation: Option<u32>,
     /// Steps that have ended so far.
     ended: u64,
     /// Steps that had ended when the last incarnation was interrupted.
@@ -102,35 +201,13 @@ struct Created {
 }
 
 impl Fold {
-    fn new(page: StepsPage) -> Self {
-        Self {
-            page: StepsPage { limit: page.limit.clamp(1, MAX_STEPS), ..page },
-            total: 0,
-            steps: BTreeMap::new(),
-            more: false,
-            open: BTreeMap::new(),
-            approvals: BTreeMap::new(),
-            notes: Vec::new(),
-            orphans: Vec::new(),
-            created: None,
-            result: None,
-            failure: None,
-            incarnation: 0,
-            ended: 0,
-            interrupted: None,
-            recorded_before: 0,
-            incarnations: 0,
-        }
+    /// Whether nothing that follows is needed for the page.
+    fn is_complete(&self) -> bool {
+        let named = self.steps.len() as u64 >= self.last.min(self.total).saturating_sub(self.after);
+        named && self.steps.values().all(|step| step.ended.is_some())
     }
 
-    fn take_in(&mut self, of: fold::Of<'_>, entry: &Entry) {
-        let header = &entry.header;
-        let row = fold::approval(&mut self.open, of, &entry.event, header.version, header.recorded);
-        if let Some(row) = row
-            && (self.approvals.len() < MAX_SHOWN || self.approvals.contains_key(&row.view.id))
-        {
-            self.approvals.insert(row.view.id, (row.version, row.view));
-        }
+    fn take_in(&mut self, entry: &Entry) {
         match &entry.event {
             RunEvent::Created(body) => {
                 self.created = Some(Created {
@@ -141,7 +218,7 @@ impl Fold {
                 });
             }
             RunEvent::Started(body) => {
-                self.incarnation = body.inc;
+                self.incarnation = Some(body.inc);
                 self.incarnations += 1;
                 self.recorded_before = self.interrupted.take().unwrap_or(self.ended);
             }
@@ -181,7 +258,7 @@ impl Fold {
     }
 
     fn note(&mut self, note: String) {
-        if self.notes.len() < MAX_SHOWN {
+        if self.notes.len() < MAX_NOTES {
             self.notes.push(note);
         }
     }
@@ -189,19 +266,15 @@ impl Fold {
     fn step(&mut self, entry: &Entry) {
         if let Some(identity) = entry.event.identity() {
             let n = entry.event.step().unwrap_or_default();
-            self.total += 1;
+            self.total = self.total.max(n);
             if let Some(note) = &identity.note {
                 self.note(format!("step {n} {}: {note}", identity.name));
             }
             if let Some(over) = identity.over.and_then(|over| self.steps.get_mut(&over)) {
                 over.status = StepStatus::Superseded;
             }
-            if n > self.page.after {
-                if self.steps.len() < self.page.limit {
-                    self.steps.insert(n, first(n, identity, entry, self.incarnation));
-                } else {
-                    self.more = true;
-                }
+            if n > self.after && n <= self.last {
+                self.steps.insert(n, first(n, identity, entry, self.incarnation));
             }
         }
         let of = match &entry.event {
@@ -217,23 +290,31 @@ impl Fold {
         }
     }
 
-    fn finish(self, view: &mut RunView) {
-        view.next_step = if self.more { self.steps.keys().next_back().copied() } else { None };
-        view.steps = self.steps.into_values().collect();
-        let mut approvals: Vec<(u64, ApprovalView)> = self.approvals.into_values().collect();
-        approvals.sort_by_key(|(version, _)| *version);
-        view.approvals = approvals.into_iter().map(|(_, view)| view).collect();
-        view.notes = self.notes;
-        view.orphans = self.orphans;
-        view.result = self.result;
-        view.failure = self.failure;
-        view.reused =
-            if self.incarnations > 1 { self.recorded_before.saturating_sub(view.orphans.len() as u64) } else { 0 };
-        if let Some(created) = self.created {
-            view.by = Some(created.by);
-            view.input = created.input;
-            view.deadline = created.deadline;
-            view.forked_from = created.fork;
+    fn finish(self, summary: RunSummary, approvals: Vec<ApprovalView>, version: u64) -> RunView {
+        let reused = match self.incarnations {
+            0 | 1 => 0,
+            _ => self.recorded_before.saturating_sub(self.orphans.len() as u64),
+        };
+        let (by, input, deadline, forked_from) = match self.created {
+            Some(created) => (Some(created.by), created.input, created.deadline, created.fork),
+            None => (None, Value::Null, None, None),
+        };
+        RunView {
+            summary,
+            by,
+            input,
+            result: self.result,
+            failure: self.failure,
+            deadline,
+            forked_from,
+            steps_total: self.total,
+            next_step: (self.total > self.last).then_some(self.last),
+            steps: self.steps.into_values().collect(),
+            approvals,
+            notes: self.notes,
+            orphans: self.orphans,
+            reused: self.whole.then_some(reused),
+            version,
         }
     }
 }
@@ -246,7 +327,7 @@ fn word<T: Serialize>(value: &T) -> String {
     json(value).as_str().unwrap_or_default().to_owned()
 }
 
-fn first(n: u64, identity: &Identity, entry: &Entry, incarnation: u32) -> StepView {
+fn first(n: u64, identity: &Identity, entry: &Entry, incarnation: Option<u32>) -> StepView {
     StepView {
         n,
         scope: identity.scope.clone(),
@@ -271,7 +352,7 @@ fn first(n: u64, identity: &Identity, entry: &Entry, incarnation: u32) -> StepVi
     }
 }
 
-fn change(step: &mut StepView, entry: &Entry, incarnation: u32) {
+fn change(step: &mut StepView, entry: &Entry, incarnation: Option<u32>) {
     step.seq = entry.header.seq;
     let end = |step: &mut StepView, status| {
         step.status = status;

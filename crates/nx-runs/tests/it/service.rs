@@ -8,7 +8,7 @@ use nx_runs::{
     Error, Handle, Options, Service,
     service::{
         ApprovalFilter, Connection, Inbox, Page, Peer, Ruling, RunFilter, RunKey, RunStatus, RunView, SignalRequest,
-        StartRequest,
+        StartRequest, StepView, StepsPage,
     },
     sim::{
         harness_worker::{Ask, Context, Flow, Script, Worker},
@@ -30,8 +30,11 @@ struct Server {
 
 impl Server {
     fn up(dir: &Path) -> Self {
+        Self::with(dir, Options::new(RunKey::new([5; 32])))
+    }
+
+    fn with(dir: &Path, options: Options) -> Self {
         let (journal, log) = Journal::open(nx_journal::Options::new(dir), Env::system()).unwrap();
-        let options = Options::new(RunKey::new([5; 32]));
         let (handle, service) = Service::open(journal.clone(), options).unwrap();
         let stop = service.stop();
         let service = tokio::task::spawn_local(service.run());
@@ -369,6 +372,53 @@ fn large_values_stand_in_blobs() {
         assert_eq!(view.summary.status, RunStatus::Completed);
         server.down().await;
     });
+}
+
+fn count(context: &mut Context<'_>) -> Flow {
+    for n in 0..60 {
+        context.step(Ask::code("count", Effect::Read, json!({ "n": n })))?;
+        context.tool("shop/find_order", json!({ "order": format!("A{n}") }))?;
+    }
+    context.step(Ask::code("last", Effect::Read, json!({})))
+}
+
+/// What is shown of a long run's pages is what a reading of the whole record shows.
+#[test]
+fn pages_of_a_long_run_equal_those_of_the_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    local(async {
+        let server = Server::up(dir.path());
+        let handle = server.handle.clone();
+        let mut world = World::new(1);
+        let mut one = worker("w1", &[("count", count)]);
+        let whole = served(&handle, &mut one, &mut world, async {
+            let run = handle.start(StartRequest::new("count", json!({ "order": "A1" }))).await.unwrap().run;
+            ended(&handle, run).await
+        })
+        .await;
+        server.down().await;
+        assert_eq!(whole.steps_total, 121);
+        let server = Server::with(dir.path(), Options { shown_whole: 10, ..Options::new(RunKey::new([5; 32])) });
+        let (name, run) = (Namespace::default(), whole.summary.id);
+        for (after, limit) in [(Some(0), 1), (Some(0), 7), (Some(1), 1), (Some(59), 30), (Some(120), 5), (Some(121), 5)]
+        {
+            let page = server.handle.show(name.clone(), run, StepsPage { after, limit }).await.unwrap();
+            let first = usize::try_from(after.unwrap_or_default()).unwrap();
+            let end = (first + limit).min(whole.steps.len());
+            assert_eq!(numbered(&page.steps), numbered(&whole.steps[first..end]), "after {after:?}");
+            assert_eq!(page.next_step, (end < 121).then_some(end as u64));
+            assert_eq!((&page.input, &page.result, page.version), (&whole.input, &whole.result, whole.version));
+        }
+        let newest = server.handle.show(name.clone(), run, StepsPage { after: None, limit: 3 }).await.unwrap();
+        assert_eq!(numbered(&newest.steps), numbered(&whole.steps[118..]));
+        assert_eq!((newest.steps_total, newest.next_step, newest.reused), (121, None, None));
+        server.down().await;
+    });
+}
+
+/// Steps without the incarnation, which a part of the record may not tell.
+fn numbered(steps: &[StepView]) -> Vec<StepView> {
+    steps.iter().map(|step| StepView { incarnation: None, ..step.clone() }).collect()
 }
 
 #[test]
