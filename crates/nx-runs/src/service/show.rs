@@ -31,13 +31,29 @@ const MAX_APPROVALS: usize = 1000;
 /// Most notes shown.
 const MAX_NOTES: usize = 10_000;
 
+/// Most times a run that changes while it is read is read.
+const MAX_READS: usize = 4;
+
 /// A run with a page of its steps. A record of up to `whole` events is read whole.
-pub(super) fn run(
-    reader: &Reader,
-    (namespace, run): (&Namespace, RunId),
-    page: StepsPage,
-    whole: u64,
-) -> Result<RunView, Error> {
+///
+/// What is read together belongs together: a run that changed meanwhile is read again. Of one that changes faster than
+/// it can be read, the last reading is given.
+pub(super) fn run(reader: &Reader, of: (&Namespace, RunId), page: StepsPage, whole: u64) -> Result<RunView, Error> {
+    let (namespace, run) = of;
+    let subject = Subject::run(run);
+    let mut before = reader.subject_version(namespace, &subject)?;
+    for _ in 1..MAX_READS {
+        let view = read(reader, of, page, whole)?;
+        let after = reader.subject_version(namespace, &subject)?;
+        if after == before {
+            return Ok(view);
+        }
+        before = after;
+    }
+    read(reader, of, page, whole)
+}
+
+fn read(reader: &Reader, (namespace, run): (&Namespace, RunId), page: StepsPage, whole: u64) -> Result<RunView, Error> {
     // In this order, so that no approval is shown that the status does not know of.
     let approvals = approvals(reader, namespace, run)?;
     let row = reader.state(namespace, rows::RUN, &run.to_string())?;
