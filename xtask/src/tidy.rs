@@ -12,9 +12,10 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 /// A crate may use only what stands on a lower floor.
-const FLOORS: [(&str, u8); 9] = [
+const FLOORS: [(&str, u8); 10] = [
     ("nx-types", 1),
     ("nx-journal", 2),
+    ("nx-guard", 2),
     ("neuraxis-sdk", 2),
     ("nx-control", 3),
     ("nx-runs", 3),

@@ -1,0 +1,141 @@
+//! What the guard answers, and why. Plain data: it is journaled as it stands and explained from it later.
+
+use std::collections::BTreeSet;
+
+use nx_types::Seq;
+use serde::{Deserialize, Serialize};
+
+/// What may happen with a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// The call may be made.
+    Allow,
+    /// A person must release it first.
+    Ask,
+    /// The call may not be made.
+    Deny,
+}
+
+/// How strongly a value is known to come from where it should. In order: a later one is weaker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Standing {
+    /// An explicit reference, substituted by the engine.
+    Reference,
+    /// It stands in the trusted request.
+    Request,
+    /// It is, or is composed of, values that a trusted source vouches for.
+    Trusted,
+    /// The model's own words or arithmetic over a context that holds nothing untrusted.
+    Own,
+    /// A trusted source vouches for the same value that an untrusted one names.
+    Ambiguous,
+    /// The model's own words or arithmetic over a context that holds something untrusted: it may come from anywhere.
+    Context,
+    /// It stands in an untrusted value and nowhere else.
+    Untrusted,
+}
+
+impl Standing {
+    /// Whether nothing untrusted can have chosen the value.
+    pub fn is_trusted(self) -> bool {
+        self <= Self::Own
+    }
+}
+
+/// Where a part of an argument was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// The source: `request`, `mail/m_88`, `shop/find_order`.
+    pub source: String,
+    /// The journal's entry that holds the value, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<Seq>,
+    /// The place in that value (RFC 6901).
+    pub pointer: String,
+    /// How it was found: `value`, `number`, `date`, `words`, `phrase`, `reference`, `context`.
+    pub how: String,
+}
+
+/// Where one leaf of the arguments came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The place in the arguments (RFC 6901).
+    pub pointer: String,
+    /// How it stands.
+    pub standing: Standing,
+    /// The sources of its label.
+    pub sources: BTreeSet<String>,
+    /// Whether a sink takes it.
+    pub sink: bool,
+    /// Readers of its label; `None` is anyone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub readers: Option<BTreeSet<String>>,
+    /// At most [`MAX_EVIDENCE`] places, the strongest first.
+    pub evidence: Vec<Evidence>,
+}
+
+/// Most places named for one leaf.
+pub const MAX_EVIDENCE: usize = 4;
+
+/// Who must release a call, how fast and how many.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ask {
+    /// Who may decide: role names.
+    pub who: BTreeSet<String>,
+    /// Milliseconds until the question expires; `None` never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within_ms: Option<u64>,
+    /// How many must agree.
+    pub quorum: u32,
+}
+
+/// A clause that spoke.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    /// The policy resource, with its revision: `refunds@4`.
+    pub policy: String,
+    /// The clause's `@id`.
+    pub clause: String,
+    /// What it did: its own outcome.
+    pub outcome: Outcome,
+    /// The clause's `@reason`, or words made from it.
+    pub text: String,
+    /// Places in the arguments that it looked at and that mattered.
+    pub pointers: Vec<String>,
+    /// Whether the clause could not be evaluated and so stands closed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub failed: bool,
+}
+
+/// The smallest change of labels found that changes the outcome.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flip {
+    /// What the outcome would be.
+    pub outcome: Outcome,
+    /// For each place in the arguments, the source that it would have to come from.
+    pub changes: Vec<(String, String)>,
+}
+
+/// A decision about one call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// What may happen.
+    pub outcome: Outcome,
+    /// The clauses that decided, the strictest first; empty for a plain allow by the base permit.
+    pub reasons: Vec<Reason>,
+    /// The terms, where a person must decide.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ask: Option<Ask>,
+    /// Where each leaf of the arguments came from.
+    pub origins: Vec<Origin>,
+    /// What clauses in shadow mode would have decided.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shadow: Vec<Reason>,
+    /// What would change the outcome.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flip: Option<Flip>,
+    /// Digest of the policies that were asked.
+    pub policies: String,
+}

@@ -1,0 +1,1 @@
+//! Labels on the leaves of JSON values: overrides by pointer prefix on shared values, joined along the data flow.

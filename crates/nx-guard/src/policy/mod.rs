@@ -1,0 +1,1 @@
+//! Cedar policies: loading, slicing by action and principal, deciding, testing.

@@ -1,0 +1,1 @@
+//! What a tool declares: its effect, the trust of its output, its sinks.
