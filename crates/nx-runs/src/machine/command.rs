@@ -234,6 +234,14 @@ pub enum Command {
     },
     /// The engine wants the worker's room back: the run only waits ([`super::Run::parkable`]).
     Park,
+    /// The log refuses for good to record how the run goes on: it fails, so that a person sees it. Nothing happens to a
+    /// run that is over.
+    Abandon {
+        /// What the log said.
+        error: StepError,
+        /// Record the end and nothing else: not even undoing could be recorded.
+        bare: bool,
+    },
 }
 
 /// What a [`Action::Want`] is for.

@@ -313,21 +313,34 @@ impl Durable {
         self.approvals.clear();
     }
 
+    /// A failed run is opened again, and with it the steps that made it fail: those whose error it ended with, and those
+    /// after which their branch asked for nothing more. The error of any other step was handled by the code.
     fn retried(&mut self) {
         self.phase = Phase::Open;
         self.parked = false;
         let error = self.error.take();
-        for failure in std::mem::take(&mut self.failures) {
+        let failures = std::mem::take(&mut self.failures);
+        let last = self.records.last_of_scopes(failures.iter().map(|failure| failure.n).min());
+        let opens = |failure: &Failure| {
             let cause = error.as_ref();
             let caused = cause.is_some_and(|e| e.name == failure.error.name && e.message == failure.error.message);
-            let Some(record) = self.records.get_mut(failure.n).filter(|record| caused && record.state == State::Failed)
-            else {
+            caused || self.records.ends_its_line(failure.n, &last)
+        };
+        let opened: Vec<Failure> = failures.into_iter().filter(opens).collect();
+        for failure in opened {
+            let Some(record) = self.records.get_mut(failure.n).filter(|record| record.state == State::Failed) else {
                 continue;
             };
             // An error does not say whether a once effect took place.
             let doubtful = record.effect() == Effect::Once && failure.open.attempt > 0;
             record.state = if doubtful { State::InDoubt } else { State::Reopened };
             self.open.insert(failure.n, failure.open);
+        }
+        for (n, open) in &mut self.open {
+            // What was being tried again when the run failed gets its attempts anew.
+            if self.records.get(*n).is_some_and(|record| record.state == State::Retrying) {
+                open.base = open.attempt;
+            }
         }
         for undo in std::mem::take(&mut self.undos) {
             if undo.outcome != Some(true) {

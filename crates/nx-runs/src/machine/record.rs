@@ -320,6 +320,33 @@ impl Records {
         highest.map_or(0, |rev| rev.saturating_add(1))
     }
 
+    /// Of each scope, the last step that was asked for, as far as it is not before the given ordinal.
+    pub(super) fn last_of_scopes(&self, from: Option<u64>) -> BTreeMap<&str, u64> {
+        let mut last = BTreeMap::new();
+        let Some(first) = from.and_then(|from| self.index(from)) else { return last };
+        let asked = |record: &Record| record.kind() != Kind::Undo && record.state != State::Later;
+        for (index, record) in self.iter().skip(first as usize).filter(|(_, record)| asked(record)) {
+            if let Some(name) = self.name_of(record) {
+                last.insert(name.scope(), self.ordinal(index));
+            }
+        }
+        last
+    }
+
+    /// Whether nothing was asked for after a step in its line of the program: its scope, those around, those within.
+    pub(super) fn ends_its_line(&self, n: u64, last: &BTreeMap<&str, u64>) -> bool {
+        let scope = self.get(n).and_then(|record| self.name_of(record)).map(Name::scope);
+        let Some(scope) = scope else { return false };
+        if scope.is_empty() {
+            return last.values().all(|at| *at <= n);
+        }
+        let around = scope.match_indices('/').filter_map(|(at, _)| scope.get(..at)).chain(["", scope]);
+        let inner = format!("{scope}/");
+        let within = last.range(inner.as_str()..).take_while(|(other, _)| other.starts_with(&inner));
+        let within = within.map(|(_, at)| *at);
+        around.filter_map(|other| last.get(other).copied()).chain(within).all(|at| at <= n)
+    }
+
     /// Begins a new segment: everything before is out of reach.
     pub(super) fn carry(&mut self) {
         *self = Self { base: self.base + self.all.len() as u64, ..Self::default() };

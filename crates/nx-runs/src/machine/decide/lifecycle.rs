@@ -8,7 +8,7 @@ use crate::{
     Error,
     machine::{
         Status,
-        command::{Action, Answer},
+        command::{Action, Answer, Slot},
         durable::Phase,
         event::{
             ApprovalEnded, CancelRequested, Cancelled, Carried, Cause, Compensating, Completed, Failed, Interrupted,
@@ -216,6 +216,30 @@ impl Deciding<'_> {
             self.run.live.left = left.into_iter().collect();
         }
         self.compensate()
+    }
+
+    /// The log refuses for good what would come next.
+    pub(super) fn abandon(&mut self, error: StepError, bare: bool) -> Result<(), Error> {
+        if self.run.is_over() {
+            return Ok(());
+        }
+        // If it is the undoing that cannot be recorded, there is nothing to go on with.
+        if !bare && !matches!(self.run.durable.phase, Phase::Compensating(_)) {
+            return self.conclude(Cause::Failed(error));
+        }
+        self.unwant_calls();
+        if let Some(n) = self.run.live.undo_wanted {
+            self.act(Action::Unwant { slot: Slot::Undo(n) });
+        }
+        if self.run.durable.worker.is_some() {
+            let inc = self.run.durable.inc;
+            self.act(Action::Close { inc, state: "failed" });
+        }
+        let left = self.run.durable.undos.iter().filter(|undo| undo.outcome.is_none()).map(|undo| undo.n);
+        let not_undone = self.run.durable.not_undone.iter().copied().chain(left).collect();
+        self.end(RunEvent::Failed(Failed { error, orphans: Vec::new(), not_undone }))?;
+        self.run.live.reset(&self.run.durable.records);
+        Ok(())
     }
 
     /// Records the end without a result.

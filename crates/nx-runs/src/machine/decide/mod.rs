@@ -73,6 +73,7 @@ impl Deciding<'_> {
             Command::Retry { by } => self.retry(by),
             Command::ChildEnded { step, run, outcome } => self.child_ended(step, run, outcome),
             Command::Park => self.park(),
+            Command::Abandon { error, bare } => self.abandon(error, bare),
         }
     }
 

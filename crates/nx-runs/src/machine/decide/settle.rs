@@ -181,6 +181,12 @@ impl Deciding<'_> {
             return self.settle(n, grant.attempt, outcome);
         }
         let how = match outcome {
+            // They say that it may well have taken place: a person is to look still.
+            Outcome::Error(error)
+                if self.run.effect(n) == Effect::Once && [TIMEOUT, REFUSED].contains(&error.name.as_str()) =>
+            {
+                return Ok(());
+            }
             Outcome::Ok(value) => How::Completed { value: Json::new(value) },
             Outcome::Error(error) if error.retryable == Some(true) => How::NotDone,
             Outcome::Error(error) => How::Failed { error },

@@ -253,6 +253,134 @@ fn a_retry_executes_the_failed_step_again() {
     .assert_eq(&bench.trace());
 }
 
+fn scoped(scope: &str) -> impl FnOnce(&mut Step) {
+    let scope = scope.to_owned();
+    move |step| step.scope = scope
+}
+
+fn idempotent(args: i64) -> Body {
+    code(Effect::Idempotent, json!(args))
+}
+
+fn gone(name: &str) -> Outcome {
+    Outcome::Error(StepError { retryable: Some(false), ..error(name) })
+}
+
+#[test]
+fn one_retry_opens_all_branches_that_failed() {
+    let mut bench = Bench::new();
+    bench.start();
+    bench.step_with("left", idempotent(1), None, scoped("g0.0"));
+    let left = bench.call();
+    bench.step_with("right", idempotent(2), None, scoped("g0.1"));
+    let right = bench.call();
+    bench.done_call(left, gone("IOError")).done_call(right, gone("CardDeclined"));
+    // The gather raises the first error; the other one is known to the record alone.
+    bench.fail("IOError").trace();
+    bench.act("retry", Command::Retry { by: "ann".to_owned() }).start();
+    bench.step_with("left", idempotent(1), None, scoped("g0.0")).done(json!("L"));
+    bench.step_with("right", idempotent(2), None, scoped("g0.1")).done(json!("R")).complete(json!(1));
+    expect![[r#"
+        retry
+          + run.retried {"by":"ann"}
+        start
+          + run.started {"inc":2,"worker":"w1"}
+          > start inc 2 recorded 2 live false
+        3 left
+          + step.started {"attempt":2,"n":1}
+          > 3: execute 1.2 key
+        done
+          + step.completed {"attempt":2,"n":1,"value":"L"}
+          > 3: value "L"
+        4 right
+          + step.started {"attempt":2,"n":2}
+          > 4: execute 2.2 key
+        done
+          + step.completed {"attempt":2,"n":2,"value":"R"}
+          > 4: value "R" live
+        complete
+          + run.completed {"result":1}
+          > close 2 completed
+    "#]]
+    .assert_eq(&bench.trace());
+}
+
+#[test]
+fn one_retry_opens_a_branch_that_failed_after_the_run() {
+    let mut bench = Bench::new();
+    bench.start();
+    bench.step_with("left", idempotent(1), None, scoped("g0.0"));
+    let left = bench.call();
+    bench.step_with("right", code(Effect::Idempotent, json!(2)), None, |step| {
+        step.scope = "g0.1".to_owned();
+        step.undo = Some(Undo::Function("unright".to_owned()));
+    });
+    bench.done_call(left, gone("IOError")).fail("IOError");
+    let late = Command::Late { grant: Grant { step: 2, attempt: 1 }, outcome: gone("CardDeclined") };
+    bench.act("late", late).trace();
+    bench.act("retry", Command::Retry { by: "ann".to_owned() }).start();
+    bench.step_with("left", idempotent(1), None, scoped("g0.0")).done(json!("L"));
+    bench.step_with("right", idempotent(2), None, scoped("g0.1")).done(json!("R")).complete(json!(1));
+    expect![[r#"
+        retry
+          + run.retried {"by":"ann"}
+        start
+          + run.started {"inc":2,"worker":"w1"}
+          > start inc 2 recorded 2 live false
+        3 left
+          + step.started {"attempt":2,"n":1}
+          > 3: execute 1.2 key
+        done
+          + step.completed {"attempt":2,"n":1,"value":"L"}
+          > 3: value "L"
+        4 right
+          + step.started {"attempt":2,"n":2}
+          > 4: execute 2.2 key
+        done
+          + step.completed {"attempt":2,"n":2,"value":"R"}
+          > 4: value "R" live
+        complete
+          + run.completed {"result":1}
+          > close 2 completed
+    "#]]
+    .assert_eq(&bench.trace());
+}
+
+#[test]
+fn a_retry_leaves_alone_what_the_code_had_handled() {
+    let mut bench = Bench::new();
+    bench.start().idempotent("ship", json!(1));
+    bench.done_call(1, gone("CarrierError")).code("fallback", json!(2)).done(json!("F"));
+    bench.idempotent("close", json!(3));
+    bench.done_call(3, gone("IOError"));
+    // The agent raises an error of its own.
+    bench.fail("CannotClose").trace();
+    bench.act("retry", Command::Retry { by: "ann".to_owned() }).start();
+    bench.idempotent("ship", json!(1)).code("fallback", json!(2)).idempotent("close", json!(3));
+    bench.done(json!("C")).complete(json!(1));
+    expect![[r#"
+        retry
+          + run.retried {"by":"ann"}
+        start
+          + run.started {"inc":2,"worker":"w1"}
+          > start inc 2 recorded 3 live false
+        4 ship
+          > 4: recorded error CarrierError
+        5 fallback
+          > 5: recorded "F"
+        6 close
+          + step.started {"attempt":2,"n":3}
+          > 6: execute 3.2 key
+        done
+          + step.completed {"attempt":2,"n":3,"value":"C"}
+          > 6: value "C" live
+        complete
+          + run.completed {"result":1}
+          > close 2 completed
+    "#]]
+    .assert_eq(&bench.trace());
+}
+
 #[test]
 fn a_retry_asks_about_a_failed_once_step() {
     let mut bench = Bench::new();

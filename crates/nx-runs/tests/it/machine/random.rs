@@ -32,6 +32,7 @@ enum Happening {
     End { how: u8 },
     Cancel,
     Retry,
+    Abandon { bare: bool },
 }
 
 fn happening() -> impl Strategy<Value = Happening> {
@@ -54,6 +55,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => any::<u8>().prop_map(|how| Happening::End { how }),
         1 => Just(Happening::Cancel),
         2 => Just(Happening::Retry),
+        1 => any::<bool>().prop_map(|bare| Happening::Abandon { bare }),
     ]
 }
 
@@ -264,6 +266,12 @@ impl Play {
             }
             Happening::Cancel => self.tell(Command::Cancel { by: "ann".to_owned(), reason: "enough".to_owned() }),
             Happening::Retry => self.tell(Command::Retry { by: "ann".to_owned() }),
+            Happening::Abandon { bare } => {
+                self.tell(Command::Abandon { error: error("JournalRefused"), bare });
+                if self.bench.run.worker().is_none() {
+                    self.drop_calls();
+                }
+            }
         }
     }
 
