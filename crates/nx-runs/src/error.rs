@@ -179,6 +179,29 @@ impl Error {
         Self::Value { detail: detail.into() }
     }
 
+    /// Whether the log would refuse the same commit again, whatever else happens. Not so a conflict, which ends when the
+    /// run is read again, nor a log that cannot write at all.
+    pub(crate) fn is_for_good(&self) -> bool {
+        match self {
+            Self::Closed | Self::Limit { .. } | Self::HungUp { .. } => false,
+            Self::Journal(problem) => {
+                let passing = [
+                    "NX-JRN-0001", // another event came first
+                    "NX-JRN-0002", // another row came first
+                    "NX-JRN-0006", // closed
+                    "NX-JRN-0011", // damaged
+                    "NX-JRN-0012", // taken over by another writer
+                    "NX-JRN-0013", // no master key
+                    "NX-JRN-0018", // no file access
+                    "NX-JRN-0019", // the storage engine failed
+                    "NX-JRN-0020", // a simulated crash
+                ];
+                !problem.retryable && !passing.contains(&problem.code.as_str())
+            }
+            _ => true,
+        }
+    }
+
     /// The problem that this error makes on a wire.
     pub fn problem(&self) -> Problem {
         Problem::of(self)

@@ -208,7 +208,7 @@ impl Engine {
     /// The log refused the decision: its calls are refused, its dispatches did not take place.
     pub(super) fn refuse_actions(&mut self, actions: Vec<Due>, error: &Error) {
         let mut problem = error.problem();
-        problem.retryable = true;
+        problem.retryable = !error.is_for_good();
         for Due { session, action, .. } in actions {
             let Some(session) = session else { continue };
             if let Action::Reply { call, .. } = action {

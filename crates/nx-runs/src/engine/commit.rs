@@ -11,7 +11,6 @@ use super::{
     Engine, Output, Response, SessionId, Ticket, Token, fold, rows,
     runs::datum,
     slot::{Causes, Slot},
-    timers::Timer,
 };
 use crate::{
     error::Error,
@@ -29,6 +28,10 @@ pub(super) struct Pending {
     pub(super) claimed: Option<(Namespace, String)>,
     /// The report that led to it: should the log refuse, it is not lost.
     pub(super) report: Option<Report>,
+    /// Someone outside asked for it and is told, should the log refuse: the run itself goes on without.
+    pub(super) asked: bool,
+    /// Logged lines in it.
+    pub(super) lines: u64,
 }
 
 /// What came of an execution.
@@ -150,6 +153,7 @@ impl Engine {
             return;
         }
         let session = slot.session;
+        let asked = reply.is_some();
         let due = |actions: Vec<Action>| actions.into_iter().map(|action| Due { run: id, session, action }).collect();
         let token = self.token();
         match self.prepare(&mut slot, &events, cause, &actions) {
@@ -164,6 +168,8 @@ impl Engine {
                     replies: reply.into_iter().collect(),
                     claimed: None,
                     report: self.report.take(),
+                    asked,
+                    lines: 0,
                 });
             }
             Err(error) => {
@@ -172,7 +178,13 @@ impl Engine {
                 if let Some((ticket, _)) = reply {
                     self.out.push(Output::Reply { ticket, answer: Err(error.clone()) });
                 }
+                if let Some(report) = self.report.take() {
+                    self.keep_report(report, &error);
+                }
                 self.refuse_actions(due(actions), &error);
+                if !asked && error.is_for_good() {
+                    self.stuck(id, session, &error);
+                }
                 self.take_back(slot);
             }
         }
@@ -348,6 +360,9 @@ impl Engine {
                     slot.last_token = None;
                 }
                 self.refused.remove(run);
+                if slot.run.is_over() {
+                    self.stuck.remove(run);
+                }
             } else {
                 seqs.for_each(drop);
             }
@@ -362,37 +377,6 @@ impl Engine {
             self.arrange(run);
             self.retire(run);
         }
-    }
-
-    /// The log refused: what the runs took in did not happen.
-    fn failed(&mut self, pending: Pending, error: &Error) {
-        // The row that names the namespace may have been in it.
-        self.namespaces.clear();
-        for (ticket, _) in pending.replies {
-            self.out.push(Output::Reply { ticket, answer: Err(error.clone()) });
-        }
-        if let Some(report) = pending.report {
-            self.unrecorded.entry(report.run).or_default().push(report);
-        }
-        self.refuse_actions(pending.actions, error);
-        for (run, _) in pending.runs {
-            if let Some(slot) = self.runs.remove(&run) {
-                tracing::warn!(%run, %error, "the log refused; the run is taken up again from its record");
-                self.take_back(slot);
-            }
-        }
-    }
-
-    /// Drops a run whose memory is ahead of the record; it is loaded anew after a wait.
-    fn take_back(&mut self, slot: Box<Slot>) {
-        let run = slot.id();
-        self.leave_session(&slot, "fenced");
-        self.forget_wants(&slot);
-        self.forget_timers(run);
-        let wait = self.next_wait(run);
-        self.timers.set(Timer::Resume(run), Some(self.now + wait));
-        let dormant = super::Dormant { namespace: slot.namespace };
-        self.dormant.insert(run, dormant);
     }
 }
 

@@ -102,6 +102,9 @@ impl Engine {
                 replies: if last { vec![(ticket, started)] } else { Vec::new() },
                 claimed: None,
                 report: None,
+                // Part of the new run may be recorded by then: that must not pass for a run.
+                asked: false,
+                lines: 0,
             });
             if last {
                 break;

@@ -187,8 +187,11 @@ impl Engine {
 
     fn log(&mut self, session: SessionId, run: RunId, level: String, message: &str) {
         let Some(slot) = self.runs.get_mut(&run) else { return };
-        if slot.session != Some(session) || slot.log.len() >= MAX_LINES {
+        if slot.session != Some(session) {
             return;
+        }
+        if slot.log.len() >= MAX_LINES {
+            return self.drop_lines(run, 1);
         }
         let message = message.chars().take(MAX_LINE).collect();
         let level =

@@ -5,17 +5,8 @@ use std::fmt;
 
 use nx_types::{Namespace, RunId};
 
-use super::{
-    Engine, Output, Ticket,
-    commit::{Mark, Report},
-    fold, rows,
-    runs::unknown,
-    slot::Slot,
-};
-use crate::{
-    error::Error,
-    machine::{Command, RunEvent},
-};
+use super::{Engine, Output, Ticket, commit::Mark, fold, rows, runs::unknown, slot::Slot};
+use crate::{error::Error, machine::RunEvent};
 
 /// Events read at once.
 const PAGE: usize = 1024;
@@ -61,6 +52,9 @@ impl Engine {
         let row = self.reader.state(namespace, rows::RUN, &run.to_string())?;
         let Some(row) = row else {
             self.dormant.remove(&run);
+            self.refused.remove(&run);
+            self.stuck.remove(&run);
+            self.lines_dropped.remove(&run);
             return Err(unknown(namespace, run));
         };
         let mut slot = self.fresh_slot(namespace.clone(), run, rows::read_run(&row.bytes)?);
@@ -136,13 +130,7 @@ impl Engine {
         let obligations = slot.run.obligations();
         self.runs.insert(run, slot);
         self.oblige(run, obligations);
-        for report in self.unrecorded.remove(&run).unwrap_or_default() {
-            let Report { grant, outcome, .. } = report.clone();
-            self.reported(run, grant);
-            self.report = Some(report);
-            self.command(run, Command::Late { grant, outcome }, None);
-            self.report = None;
-        }
+        self.make_good(run);
         self.arrange(run);
     }
 

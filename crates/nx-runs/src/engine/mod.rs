@@ -16,6 +16,7 @@ mod loading;
 mod open;
 mod outstanding;
 pub mod record;
+mod refusal;
 pub mod request;
 mod requests;
 mod routing;
@@ -41,6 +42,7 @@ use self::{
     commit::{Pending, Report},
     loading::Loading,
     outstanding::Outstanding,
+    refusal::Stuck,
     routing::Queues,
     sessions::Session,
     slot::{Dormant, Slot},
@@ -157,6 +159,12 @@ pub struct Engine {
     declared: BTreeMap<Namespace, Arc<Declared>>,
     /// Runs whose commit the log refused: when they are taken up again, and after how long a wait.
     refused: BTreeMap<RunId, nx_types::Duration>,
+    /// Runs with a commit that the log refused for good; until their end is recorded.
+    stuck: BTreeMap<RunId, Stuck>,
+    /// Lines that runs logged and that will not be written, until they are counted in the record.
+    lines_dropped: BTreeMap<RunId, u64>,
+    /// The creation of the newest run.
+    last_created: Timestamp,
     /// Who has reported an outcome of an earlier connection that is on its way into the record.
     late: BTreeMap<(RunId, Grant), Vec<SessionId>>,
     /// The report that is being taken in.

@@ -44,6 +44,9 @@ impl Engine {
             claimed: BTreeMap::new(),
             declared: BTreeMap::new(),
             refused: BTreeMap::new(),
+            stuck: BTreeMap::new(),
+            lines_dropped: BTreeMap::new(),
+            last_created: Timestamp::default(),
             late: BTreeMap::new(),
             report: None,
             unrecorded: BTreeMap::new(),
@@ -92,11 +95,12 @@ impl Engine {
     fn remember(&mut self, namespace: &Namespace, row: &RunRow) {
         let run: RunId = row.summary.id;
         let agent = row.summary.agent.clone();
+        self.last_created = self.last_created.max(row.summary.created);
         match row.summary.status {
             // Only time or something from outside can make it go on.
             RunStatus::Waiting if row.parked && !row.awaits_child => self.timers.set(Timer::Run(run), row.wake),
             RunStatus::Queued => {
-                self.queues.push(namespace, &agent, run);
+                self.queues.push(namespace, &agent, (row.summary.created, run));
                 // Its deadline may come before a worker does.
                 self.timers.set(Timer::Run(run), row.wake);
             }

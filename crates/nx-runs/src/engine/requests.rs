@@ -140,6 +140,8 @@ impl Engine {
             replies: vec![(ticket, Response::Started(Started { run, existing: false }))],
             claimed,
             report: None,
+            asked: true,
+            lines: 0,
         });
         self.arrange(run);
         Ok(())

@@ -1,8 +1,8 @@
 //! Who does what: runs to workers with room, tool calls and undos to workers that serve them.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
-use nx_types::{Namespace, RunId};
+use nx_types::{Namespace, RunId, Timestamp};
 
 use super::{Engine, SessionId, loading::Loaded, sessions::Session};
 use crate::{
@@ -10,14 +10,17 @@ use crate::{
     machine::{self, Command, Target, ToolSpec},
 };
 
-/// Runs that want a worker, by namespace and agent, in order of asking.
+/// Runs that want a worker, by namespace and agent, in order of their creation: what began first ends first.
 #[derive(Debug, Default)]
 pub(super) struct Queues {
-    waiting: BTreeMap<(Namespace, String), VecDeque<RunId>>,
+    waiting: BTreeMap<(Namespace, String), BTreeSet<Place>>,
     stirred: bool,
     /// Tools and agents that runs wait for.
     wanted: BTreeSet<(Namespace, Target, RunId, machine::Slot)>,
 }
+
+/// A run's creation, which is unique but for those of former servers, and the run.
+type Place = (Timestamp, RunId);
 
 impl Queues {
     /// Something changed that may let a run begin.
@@ -25,8 +28,8 @@ impl Queues {
         self.stirred = true;
     }
 
-    pub(super) fn push(&mut self, namespace: &Namespace, agent: &str, run: RunId) {
-        self.waiting.entry((namespace.clone(), agent.to_owned())).or_default().push_back(run);
+    pub(super) fn push(&mut self, namespace: &Namespace, agent: &str, place: Place) {
+        self.waiting.entry((namespace.clone(), agent.to_owned())).or_default().insert(place);
         self.stirred = true;
     }
 }
@@ -40,7 +43,7 @@ impl Engine {
         let kinds: Vec<(Namespace, String)> = self.queues.waiting.keys().cloned().collect();
         for kind in kinds {
             while self.start_next(&kind) {}
-            if self.queues.waiting.get(&kind).is_some_and(VecDeque::is_empty) {
+            if self.queues.waiting.get(&kind).is_some_and(BTreeSet::is_empty) {
                 self.queues.waiting.remove(&kind);
             }
         }
@@ -49,7 +52,8 @@ impl Engine {
     /// Starts the first run of a kind. Whether another may follow.
     fn start_next(&mut self, kind: &(Namespace, String)) -> bool {
         let (namespace, agent) = kind;
-        let Some(run) = self.queues.waiting.get(kind).and_then(|queue| queue.front().copied()) else { return false };
+        let Some(place) = self.queues.waiting.get(kind).and_then(|queue| queue.first().copied()) else { return false };
+        let (_, run) = place;
         if self.room_for(namespace, agent, None).is_none() {
             return false;
         }
@@ -57,32 +61,31 @@ impl Engine {
             Ok(Loaded::Now) => {}
             // It comes back to the queue once it is loaded.
             Ok(Loaded::Later) => {
-                self.dequeue(kind, run);
+                self.dequeue(kind, place);
                 return true;
             }
             Err(error) => {
                 tracing::warn!(%run, %error, "a run that wants a worker cannot be loaded");
-                self.dequeue(kind, run);
+                self.dequeue(kind, place);
                 return true;
             }
         }
-        let Some(slot) = self.runs.get(&run) else { return false };
-        if !slot.run.wants_worker() {
-            self.dequeue(kind, run);
+        let Some(slot) = self.runs.get(&run).filter(|slot| slot.run.wants_worker()) else {
+            self.dequeue(kind, place);
             return true;
-        }
+        };
         let last = slot.version.clone();
         let Some(session) = self.room_for(namespace, agent, last.as_deref()) else { return false };
-        self.dequeue(kind, run);
+        self.dequeue(kind, place);
         self.begin(run, session, agent);
         true
     }
 
-    fn dequeue(&mut self, kind: &(Namespace, String), run: RunId) {
+    fn dequeue(&mut self, kind: &(Namespace, String), place: Place) {
         if let Some(queue) = self.queues.waiting.get_mut(kind) {
-            queue.pop_front();
+            queue.remove(&place);
         }
-        if let Some(slot) = self.runs.get_mut(&run) {
+        if let Some(slot) = self.runs.get_mut(&place.1) {
             slot.queued = false;
         }
     }

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use nx_types::{Namespace, RunId, Seq, Subject, Timestamp, TraceParent};
+use nx_types::{Duration, Namespace, RunId, Seq, Subject, Timestamp, TraceParent};
 use serde_json::Value;
 
 use super::{
@@ -169,20 +169,23 @@ impl Engine {
 
     /// A new run, in memory only yet, with the event that creates it.
     pub(super) fn new_run(
-        &self,
+        &mut self,
         namespace: Namespace,
         run: RunId,
         created: Created,
         trace: Option<TraceParent>,
     ) -> Result<(Box<Slot>, Vec<RunEvent>), Error> {
+        // No two alike: runs wait for workers in this order, also with the next server.
+        self.last_created = self.now.max(self.last_created + Duration::from_micros(1));
+        let created_at = self.last_created;
         let summary = RunSummary {
             id: run,
             namespace: namespace.clone(),
             agent: created.agent.clone(),
             status: RunStatus::Queued,
             key: created.key.clone(),
-            created: self.now,
-            updated: self.now,
+            created: created_at,
+            updated: created_at,
             incarnation: 0,
             waiting_for: None,
             inbox: None,
@@ -210,7 +213,7 @@ impl Engine {
     }
 
     pub(super) fn new_child(
-        &self,
+        &mut self,
         parent: &Slot,
         (step, run): (u64, RunId),
         agent: &str,
@@ -245,7 +248,7 @@ impl Engine {
         // Not before its last event is durable: the start follows from that.
         if slot.run.wants_worker() && !slot.queued && slot.last_token.is_none() {
             slot.queued = true;
-            self.queues.push(&slot.namespace, &slot.row.summary.agent, run);
+            self.queues.push(&slot.namespace, &slot.row.summary.agent, (slot.row.summary.created, run));
         }
         let parkable = slot.session.is_some() && slot.run.parkable().is_some();
         if parkable != slot.parking {
@@ -279,6 +282,7 @@ impl Engine {
         if over {
             self.forget_timers(run);
             self.forget_grants(run);
+            self.lines_dropped.remove(&run);
         } else {
             let dormant = Dormant { namespace: slot.namespace };
             self.dormant.insert(run, dormant);
@@ -296,7 +300,8 @@ impl Engine {
         let Some(dormant) = self.dormant.get(&run).cloned() else { return };
         match self.load(&dormant.namespace, run) {
             Ok(_) => self.retire(run),
-            Err(Error::RunUnknown { .. }) => drop(self.refused.remove(&run)),
+            // It was to be created by the commit that was refused.
+            Err(Error::RunUnknown { .. }) => {}
             Err(error) => {
                 tracing::warn!(%run, %error, "a run cannot be read");
                 let wait = self.next_wait(run);
@@ -316,13 +321,23 @@ impl Engine {
     pub(super) fn flush_log(&mut self, run: RunId) {
         let Some(mut slot) = self.runs.remove(&run) else { return };
         let lines = std::mem::take(&mut slot.log);
-        let data = serde_json::json!({ "lines": lines });
+        let count = lines.len() as u64;
+        let dropped = self.lines_dropped.remove(&run).unwrap_or_default();
+        let data = match dropped {
+            0 => serde_json::json!({ "lines": lines }),
+            _ => serde_json::json!({ "lines": lines, "dropped": dropped }),
+        };
         let event =
             RunEvent::Emitted(Emitted { id: None, kind: "run.logged".to_owned(), data: Arc::<Value>::new(data) });
         if slot.run.apply(&event).is_ok() {
             self.settle(slot, Decision { events: vec![event], actions: Vec::new() }, None, None);
+            let token = self.runs.get(&run).and_then(|slot| slot.last_token);
+            if let Some(pending) = self.pending.back_mut().filter(|pending| Some(pending.token) == token) {
+                pending.lines = count + dropped;
+            }
         } else {
             self.runs.insert(run, slot);
+            self.drop_lines(run, count + dropped);
         }
     }
 }

@@ -263,6 +263,11 @@ impl Fold {
                 self.note(format!("incarnation {} ended: {}", body.inc, body.reason));
             }
             RunEvent::StepCompleted(_) | RunEvent::StepFailed(_) => self.ended += 1,
+            RunEvent::Emitted(body) if body.kind == "run.logged" => {
+                if let Some(dropped) = body.data.get("dropped").and_then(serde_json::Value::as_u64) {
+                    self.note(format!("{dropped} logged lines were dropped"));
+                }
+            }
             RunEvent::Diverged(body) => {
                 for note in &body.notes {
                     self.note(format!("step {}: {}", note.n, note.what));

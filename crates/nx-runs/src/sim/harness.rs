@@ -68,6 +68,9 @@ struct Process {
 /// What makes the agents of a worker process.
 pub type Scripts = Box<dyn Fn() -> Vec<(String, Box<dyn Script>)>>;
 
+/// What the log says to a commit in place of taking it.
+pub type Refuses = Box<dyn FnMut(&Commit) -> Option<nx_journal::Error>>;
+
 /// A simulation.
 pub struct Sim {
     env: Env,
@@ -82,6 +85,13 @@ pub struct Sim {
     scripts: Scripts,
     /// The outside.
     pub world: World,
+    /// Commits that the log refuses, and how.
+    pub refuses: Option<Refuses>,
+    /// That the log itself refuses a commit for good is part of the simulation.
+    pub tolerates: bool,
+    /// Refusals that workers have received.
+    pub refusals: Vec<String>,
+    declared: Option<crate::kinds::Declared>,
     plan: Plan,
     /// Frames delivered.
     pub frames: u64,
@@ -152,6 +162,10 @@ impl Sim {
             processes: Vec::new(),
             scripts,
             world: World::new(seed),
+            refuses: None,
+            tolerates: false,
+            refusals: Vec::new(),
+            declared: None,
             plan,
             frames: 0,
             effects: 0,
@@ -207,6 +221,11 @@ impl Sim {
     /// Writes to the disk so far.
     pub fn writes(&self) -> u64 {
         self.disk.writes()
+    }
+
+    /// The simulated time.
+    pub fn now(&self) -> nx_types::Timestamp {
+        self.env.now()
     }
 
     /// Reads the log.
@@ -340,6 +359,9 @@ impl Sim {
             Engine::open(self.limits.clone(), &RunKey::new([9; 32]), "sim".to_owned(), self.env.clone(), core.reader());
         self.server =
             Some(Server { core, engine: engine.map_err(|error| error.to_string())?, commits: VecDeque::new() });
+        if let Some(declared) = self.declared.clone() {
+            self.tell(Input::Declared { namespace: Namespace::default(), declared });
+        }
         Ok(())
     }
 
@@ -350,10 +372,20 @@ impl Sim {
         self.flush();
     }
 
-    /// Tells the engine what is declared.
+    /// Tells the engine what is declared, and each that follows it.
     pub fn declare(&mut self, declared: crate::kinds::Declared) {
+        self.declared = Some(declared.clone());
         self.tell(Input::Declared { namespace: Namespace::default(), declared });
         self.flush();
+    }
+
+    /// The worker that has a run logs a line.
+    pub fn log(&mut self, run: nx_types::RunId, message: &str) {
+        for session in self.processes.iter().filter_map(|process| process.session).collect::<Vec<_>>() {
+            let (level, message) = ("info".to_owned(), message.to_owned());
+            let frame = frames::Worker::Log { run, inc: 1, call: None, level, message };
+            self.tell(Input::Frame { session, frame });
+        }
     }
 
     /// The server dies.
@@ -454,6 +486,9 @@ impl Sim {
         if matches!(frame, frames::Server::Result { .. } | frames::Server::Error { .. }) {
             self.acknowledged += 1;
         }
+        if let frames::Server::Refused { problem, .. } = &frame {
+            self.refusals.push(format!("{problem}, retryable: {}", problem.retryable));
+        }
         let told = format!("< {frame:?}");
         process.worker.receive(frame, &mut process.up);
         self.note(told);
@@ -478,9 +513,21 @@ impl Sim {
     /// The log takes a group of the commits that wait.
     fn append(&mut self) -> Result<(), Failure> {
         let most = 1 + self.draw(4);
+        let mut refused = None;
         let Some(server) = &mut self.server else { return Ok(()) };
         let most = most.min(server.commits.len());
         let mut group: Vec<(Token, Commit)> = server.commits.drain(..most).collect();
+        if let Some(refuses) = &mut self.refuses
+            && let Some((place, error)) = first_refused(refuses, &group)
+        {
+            // What comes after it is judged when its turn comes.
+            for later in group.drain(place + 1..).rev() {
+                server.commits.push_front(later);
+            }
+            if let Some((token, _)) = group.pop() {
+                refused = Some((token, error));
+            }
+        }
         let crashed = |error: &nx_journal::Error| matches!(error, nx_journal::Error::Crashed);
         for (_, commit) in &mut group {
             match put_blobs(&mut server.core, commit, self.options.max_event_bytes) {
@@ -500,11 +547,18 @@ impl Sim {
         for ((token, _), outcome) in group.into_iter().zip(outcomes) {
             if let Err(error) = &outcome
                 && !error.retryable()
+                && !self.tolerates
                 && error.code().as_str() != "NX-JRN-0001"
             {
                 return Err(format!("the log refused a commit: {error}\n{}", self.story()));
             }
             server.engine.committed(token, outcome);
+        }
+        if let Some((token, error)) = refused {
+            self.note(format!("the log refuses: {error}"));
+            if let Some(server) = &mut self.server {
+                server.engine.committed(token, Err(error));
+            }
         }
         Ok(())
     }
@@ -623,6 +677,11 @@ impl Sim {
             }
         }
     }
+}
+
+/// The first commit of a group that the log refuses.
+fn first_refused(refuses: &mut Refuses, group: &[(Token, Commit)]) -> Option<(usize, nx_journal::Error)> {
+    group.iter().enumerate().find_map(|(place, (_, commit))| Some((place, refuses(commit)?)))
 }
 
 fn hang_up(process: &mut Process) {

@@ -253,3 +253,53 @@ fn a_parked_parent_hears_of_its_child_whenever_the_server_dies() {
         ran(Plan { server_at_write: [write].into(), ..Plan::default() });
     }
 }
+
+#[test]
+fn logged_lines_that_are_not_written_are_counted() {
+    let mut sim = sim(20, sleeper);
+    let run = start(&mut sim, json!({}));
+    sim.run_until(|sim| Ok(kinds(sim, run).contains(&"step.waiting".to_owned()))).unwrap();
+    for line in 0..300 {
+        sim.log(run, &format!("line {line}"));
+    }
+    sim.run_to_end().unwrap();
+    let events = sim.events(run).unwrap();
+    let mut logged = events.iter().filter_map(|entry| match &entry.event {
+        RunEvent::Emitted(body) if body.kind == "run.logged" => Some(&body.data),
+        _ => None,
+    });
+    let batch = logged.next().unwrap();
+    assert_eq!((batch["lines"].as_array().unwrap().len(), &batch["dropped"]), (256, &json!(44)));
+    assert!(logged.next().is_none());
+}
+
+#[test]
+fn only_so_many_runs_of_an_agent_are_with_workers_at_once() {
+    for crash in [None, Some(9), Some(14), Some(25), Some(40), Some(60)] {
+        let plan = Plan { server_at_frame: crash.into_iter().collect(), ..Plan::default() };
+        let agent = || vec![("agent".to_owned(), Box::new(Fun(payer)) as Box<dyn Script>)];
+        let mut sim = Sim::new(21, plan, Box::new(agent));
+        sim.spawn_worker();
+        sim.declare(Declared::of([&resource("Agent", "agent", &json!({ "limits": { "concurrency": 3 } }))]));
+        let runs: Vec<RunId> = (0..12).map(|n| start(&mut sim, json!({ "cents": n }))).collect();
+        let mut most = 0;
+        sim.run_until(|sim| {
+            let all = sim.runs()?;
+            let running = all.iter().filter(|run| run.status == RunStatus::Running).count();
+            most = most.max(running);
+            assert!(running <= 3, "{running} run at once");
+            Ok(all.iter().all(|run| run.status.is_over()) && sim.quiet())
+        })
+        .unwrap();
+        assert_eq!(most, 3);
+        // They start in the order in which they were asked for; one that was interrupted does not lose its place.
+        let first_start = |run: &RunId| {
+            let events = sim.events(*run).unwrap();
+            events.iter().find(|entry| matches!(entry.event, RunEvent::Started(_))).unwrap().header.seq
+        };
+        let starts: Vec<_> = runs.iter().map(first_start).collect();
+        assert!(starts.is_sorted(), "{starts:?}, the server dies at frame {crash:?}");
+        assert!(runs.iter().all(|run| sim.summary(*run).unwrap().unwrap().status == RunStatus::Completed));
+        assert_eq!(sim.world.refunds.len(), 12);
+    }
+}

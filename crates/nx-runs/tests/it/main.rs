@@ -6,5 +6,6 @@ mod crash;
 mod engine;
 mod machine;
 mod mutation;
+mod refusal;
 mod service;
 mod value;
