@@ -18,7 +18,7 @@ pub enum Halt {
     /// It waits for answers.
     Pending,
     /// It raised an error.
-    Failed(StepError),
+    Failed(Box<StepError>),
     /// It carries this state: it begins anew from it.
     Carry(Value),
 }
@@ -118,7 +118,7 @@ impl Context<'_> {
         let place = (self.scope.clone(), *count);
         match self.answers.get(&place) {
             Some(Ok(value)) => Ok(value.clone()),
-            Some(Err(error)) => Err(Halt::Failed(error.clone())),
+            Some(Err(error)) => Err(Halt::Failed(Box::new(error.clone()))),
             None => {
                 self.wanted.push((place, ask));
                 Err(Halt::Pending)
@@ -198,6 +198,8 @@ pub struct Worker {
     next_call: u64,
     /// What it executes now.
     pub jobs: VecDeque<Job>,
+    /// Outcomes that were told as `done` and not answered yet, by call.
+    unanswered: BTreeMap<u64, (RunId, Grant, Outcome)>,
     /// Jobs of connections that are gone: their outcomes go out as `late`.
     stray: Vec<(RunId, Grant)>,
     late: BTreeMap<(RunId, Grant), Outcome>,
@@ -217,6 +219,7 @@ impl Worker {
             calls: BTreeMap::new(),
             next_call: 0,
             jobs: VecDeque::new(),
+            unanswered: BTreeMap::new(),
             stray: Vec::new(),
             late: BTreeMap::new(),
             welcomed: false,
@@ -246,6 +249,16 @@ impl Worker {
         self.calls.clear();
         self.jobs.retain(|job| job.grant.step < 1 << 52 && !matches!(job.reply, Reply::Probed(_)));
         self.stray = self.jobs.iter().map(|job| (job.run, job.grant)).collect();
+        // Nobody knows whether they were heard.
+        for (run, grant, outcome) in std::mem::take(&mut self.unanswered).into_values() {
+            self.late.insert((run, grant), outcome);
+        }
+    }
+
+    /// Executions that have not begun never will: the process has noticed that it may have lost them.
+    pub fn give_up(&mut self) {
+        self.jobs.clear();
+        self.stray.clear();
     }
 
     /// Takes in a frame; what it says in return is put into `out`.
@@ -315,18 +328,33 @@ impl Worker {
                     out.push_back(frames::Worker::Stopped { run, inc });
                 }
             }
-            Server::Closed { run, inc, .. } => {
+            Server::Closed { run, inc, state } => {
                 if self.incarnations.get(&run).is_some_and(|found| found.inc == inc) {
                     self.incarnations.remove(&run);
                     self.calls.retain(|_, (of, ..)| *of != run);
+                    let recorded = matches!(state.as_str(), "completed" | "failed" | "cancelled");
+                    self.tell_late(run, recorded, out);
                 }
             }
             Server::LateTaken { run, grant } => drop(self.late.remove(&(run, grant))),
+            Server::Wait { call, why: frames::Waiting::Retry, .. } => drop(self.unanswered.remove(&call)),
             Server::Wait { .. } | Server::Goodbye { .. } => {}
         }
     }
 
+    /// The incarnation is over: outcomes that were not answered are told again, unless the run has ended with it.
+    fn tell_late(&mut self, run: RunId, recorded: bool, out: &mut VecDeque<frames::Worker>) {
+        let own = self.unanswered.iter().filter(|(_, (of, ..))| *of == run);
+        for call in own.map(|(call, _)| *call).collect::<Vec<_>>() {
+            if let Some((run, grant, outcome)) = self.unanswered.remove(&call).filter(|_| !recorded) {
+                self.late.insert((run, grant), outcome.clone());
+                out.push_back(frames::Worker::Late { run, grant, outcome });
+            }
+        }
+    }
+
     fn answered(&mut self, call: u64, answer: Result<Value, StepError>, out: &mut VecDeque<frames::Worker>) {
+        self.unanswered.remove(&call);
         let carried = |found: &Incarnation| found.carrying.as_ref().is_some_and(|(of, _)| *of == call);
         if let Some((run, incarnation)) = self.incarnations.iter_mut().find(|(_, found)| carried(found)) {
             let run = *run;
@@ -368,7 +396,7 @@ impl Worker {
             }
             Err(Halt::Failed(error)) => {
                 incarnation.ended = true;
-                out.push_back(frames::Worker::Fail { run, inc, error });
+                out.push_back(frames::Worker::Fail { run, inc, error: *error });
             }
             Err(Halt::Carry(state)) => {
                 if incarnation.carrying.is_none() {
@@ -409,7 +437,12 @@ impl Worker {
             return;
         }
         match job.reply {
-            Reply::Done(call) => out.push_back(frames::Worker::Done { call, outcome }),
+            Reply::Done(call) => {
+                if job.grant.step < 1 << 52 {
+                    self.unanswered.insert(call, (job.run, job.grant, outcome.clone()));
+                }
+                out.push_back(frames::Worker::Done { call, outcome });
+            }
             Reply::Tool(call) => out.push_back(frames::Worker::ToolDone { call, outcome }),
             Reply::Probed(_) => {}
         }
