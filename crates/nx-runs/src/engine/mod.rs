@@ -224,6 +224,11 @@ impl Engine {
         }
     }
 
+    /// Number of runs that are being loaded in slices.
+    pub fn loading(&self) -> usize {
+        self.loading.len()
+    }
+
     /// Number of commits handed out and not reported yet.
     pub fn in_flight(&self) -> usize {
         self.pending.len()

@@ -17,6 +17,7 @@ use nx_types::{
 };
 
 use super::{
+    harness_stall::Stall,
     harness_worker::{Script, Worker},
     harness_world::World,
 };
@@ -44,6 +45,9 @@ pub struct Plan {
     pub worker_after_effect: BTreeSet<u64>,
     /// Connections break, when this many frames have been delivered.
     pub cut_at_frame: BTreeSet<u64>,
+    /// The connection hangs, when this many frames have been delivered: nothing crosses it any more, and neither side knows
+    /// why. See [`super::harness_stall`].
+    pub stall_at_frame: BTreeSet<u64>,
     /// The disk is full from the first to the second number of frames.
     pub disk_full: Option<(u64, u64)>,
     /// The clock jumps by so many seconds when this many frames have been delivered (back if negative).
@@ -51,18 +55,19 @@ pub struct Plan {
 }
 
 #[derive(Debug)]
-struct Server {
+pub(super) struct Server {
     core: Core<MemoryBackend>,
-    engine: Engine,
+    pub(super) engine: Engine,
     commits: VecDeque<(Token, Commit)>,
 }
 
 #[derive(Debug)]
-struct Process {
-    worker: Worker,
-    session: Option<SessionId>,
-    up: VecDeque<frames::Worker>,
-    down: VecDeque<frames::Server>,
+pub(super) struct Process {
+    pub(super) worker: Worker,
+    pub(super) session: Option<SessionId>,
+    pub(super) up: VecDeque<frames::Worker>,
+    pub(super) down: VecDeque<frames::Server>,
+    pub(super) stall: Stall,
 }
 
 /// What makes the agents of a worker process.
@@ -73,15 +78,15 @@ pub type Refuses = Box<dyn FnMut(&Commit) -> Option<nx_journal::Error>>;
 
 /// A simulation.
 pub struct Sim {
-    env: Env,
+    pub(super) env: Env,
     clock: Arc<ManualClock>,
-    draws: SeededRng,
+    pub(super) draws: SeededRng,
     disk: Disk,
     options: nx_journal::Options,
     /// The engine's bounds, for servers that start from now on.
     pub limits: Limits,
-    server: Option<Server>,
-    processes: Vec<Process>,
+    pub(super) server: Option<Server>,
+    pub(super) processes: Vec<Process>,
     scripts: Scripts,
     /// The outside.
     pub world: World,
@@ -93,6 +98,8 @@ pub struct Sim {
     pub refusals: Vec<String>,
     declared: Option<crate::kinds::Declared>,
     plan: Plan,
+    /// Frames of connections that were lost, which arrived after all: on the lost connection, on a later one.
+    pub late: (u64, u64),
     /// Frames delivered.
     pub frames: u64,
     effects: u64,
@@ -137,6 +144,8 @@ enum Move {
     Connect(usize),
     Up(usize),
     Down(usize),
+    Heal(usize),
+    Ghost(usize),
     Work(usize),
     Append,
     Ask(usize),
@@ -167,6 +176,7 @@ impl Sim {
             refusals: Vec::new(),
             declared: None,
             plan,
+            late: (0, 0),
             frames: 0,
             effects: 0,
             numbers: 0,
@@ -189,7 +199,13 @@ impl Sim {
     pub fn spawn_worker(&mut self) {
         self.numbers += 1;
         let worker = Worker::new(&format!("w{}", self.numbers), (self.scripts)());
-        self.processes.push(Process { worker, session: None, up: VecDeque::new(), down: VecDeque::new() });
+        self.processes.push(Process {
+            worker,
+            session: None,
+            up: VecDeque::new(),
+            down: VecDeque::new(),
+            stall: Stall::default(),
+        });
     }
 
     /// Replaces what new worker processes execute (another version of the code).
@@ -202,7 +218,7 @@ impl Sim {
         self.wanted.push((None, request));
     }
 
-    fn note(&mut self, what: String) {
+    pub(super) fn note(&mut self, what: String) {
         if self.trace.len() >= TRACE {
             self.trace.pop_front();
         }
@@ -214,7 +230,7 @@ impl Sim {
         self.trace.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
     }
 
-    fn draw(&self, below: usize) -> usize {
+    pub(super) fn draw(&self, below: usize) -> usize {
         (self.draws.next_u64() % below.max(1) as u64) as usize
     }
 
@@ -245,6 +261,16 @@ impl Sim {
         Err(format!("stuck after {MAX_STEPS} steps:\n{}", self.story()))
     }
 
+    /// Goes on for so many things to happen.
+    pub fn go_on(&mut self, steps: u64) -> Result<(), Failure> {
+        (0..steps).try_for_each(|_| self.step())
+    }
+
+    /// How many runs are being loaded in slices.
+    pub fn loading(&self) -> usize {
+        self.server.as_ref().map_or(0, |server| server.engine.loading())
+    }
+
     /// Goes on until every run that was asked for is over, and every worker knows.
     pub fn run_to_end(&mut self) -> Result<(), Failure> {
         self.run_until(|sim| {
@@ -270,6 +296,7 @@ impl Sim {
                 && process.down.is_empty()
                 && process.worker.jobs.is_empty()
                 && process.worker.welcomed
+                && process.stall.is_over()
         };
         self.server.as_ref().is_some_and(|server| server.commits.is_empty()) && self.processes.iter().all(idle)
     }
@@ -289,6 +316,8 @@ impl Sim {
             Move::Connect(of) => self.connect(of),
             Move::Up(of) => self.up(of)?,
             Move::Down(of) => self.down(of)?,
+            Move::Heal(of) => self.heal(of)?,
+            Move::Ghost(of) => self.ghost(of)?,
             Move::Work(of) => self.work(of),
             Move::Append => self.append()?,
             Move::Ask(of) => self.ask(of),
@@ -307,6 +336,15 @@ impl Sim {
             return Ok(moves);
         };
         for (of, process) in self.processes.iter().enumerate() {
+            if process.stall.hangs {
+                if self.heals(process) {
+                    moves.push(Move::Heal(of));
+                }
+                continue;
+            }
+            if process.worker.welcomed && !process.stall.ghosts.is_empty() {
+                moves.push(Move::Ghost(of));
+            }
             match process.session {
                 None => moves.push(Move::Connect(of)),
                 Some(_) => {
@@ -415,7 +453,7 @@ impl Sim {
         }
     }
 
-    fn tell(&mut self, input: Input) {
+    pub(super) fn tell(&mut self, input: Input) {
         let now = self.env.now();
         if let Some(server) = &mut self.server {
             server.engine.handle(input, now);
@@ -454,6 +492,8 @@ impl Sim {
         }
         if self.plan.worker_at_frame.remove(&frames) {
             self.kill_worker(of);
+        } else if self.plan.stall_at_frame.remove(&frames) {
+            self.stall(of);
         } else if self.plan.cut_at_frame.remove(&frames)
             && let Some(process) = self.processes.get_mut(of)
         {
@@ -607,7 +647,9 @@ impl Sim {
     fn pass_time(&mut self) -> Result<(), Failure> {
         self.patient = false;
         let Some(server) = &self.server else { return Ok(()) };
-        let Some(wake) = server.engine.wake() else {
+        let hangs = self.processes.iter().any(|process| process.stall.hangs);
+        let unnoticed = hangs.then(|| self.env.now() + Duration::from_secs(10));
+        let Some(wake) = server.engine.wake().or(unnoticed) else {
             return Err(format!("nothing is due and nothing can happen:\n{}", self.story()));
         };
         if self.plan.disk_full.is_some_and(|(from, _)| self.frames >= from) {
@@ -624,7 +666,8 @@ impl Sim {
             self.note(format!("{step} pass"));
         }
         let now = self.env.now();
-        let sessions: Vec<SessionId> = self.processes.iter().filter_map(|process| process.session).collect();
+        let alive = self.processes.iter().filter(|process| !process.stall.hangs);
+        let sessions: Vec<SessionId> = alive.filter_map(|process| process.session).collect();
         if let Some(server) = &mut self.server {
             // Sockets are alive: pings cross.
             for session in sessions {
@@ -640,17 +683,27 @@ impl Sim {
         let now = self.env.now();
         let Some(server) = &mut self.server else { return };
         server.engine.tick(now);
-        for output in server.engine.drain() {
+        let outputs = server.engine.drain();
+        self.put_out(outputs);
+    }
+
+    pub(super) fn put_out(&mut self, outputs: Vec<Output>) {
+        for output in outputs {
             match output {
-                Output::Commit { token, commit } => server.commits.push_back((token, commit)),
+                Output::Commit { token, commit } => {
+                    if let Some(server) = &mut self.server {
+                        server.commits.push_back((token, commit));
+                    }
+                }
                 Output::Send { session, frame, .. } => {
                     if let Some(process) = self.processes.iter_mut().find(|process| process.session == Some(session)) {
                         process.down.push_back(frame);
                     }
                 }
                 Output::Close { session } => {
-                    if let Some(process) = self.processes.iter_mut().find(|process| process.session == Some(session)) {
-                        hang_up(process);
+                    let of = self.processes.iter().position(|process| process.session == Some(session));
+                    if let Some(of) = of {
+                        self.closed(of);
                     }
                 }
                 Output::Reply { ticket, answer } => {
@@ -684,10 +737,11 @@ fn first_refused(refuses: &mut Refuses, group: &[(Token, Commit)]) -> Option<(us
     group.iter().enumerate().find_map(|(place, (_, commit))| Some((place, refuses(commit)?)))
 }
 
-fn hang_up(process: &mut Process) {
+pub(super) fn hang_up(process: &mut Process) {
     process.session = None;
     process.up.clear();
     process.down.clear();
+    process.stall.hangs = false;
     process.worker.cut();
 }
 

@@ -5,6 +5,7 @@
 pub mod agents;
 pub mod harness;
 mod harness_look;
+mod harness_stall;
 pub mod harness_worker;
 pub mod harness_world;
 pub mod mutations;

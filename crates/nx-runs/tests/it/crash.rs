@@ -46,24 +46,28 @@ fn scripts() -> Scripts {
 
 /// What must be equal however often who died.
 #[derive(Debug, PartialEq, Eq)]
-struct End {
-    result: Value,
-    refunds: usize,
-    cancelled: usize,
-    mails: usize,
-    approvals: Vec<String>,
+pub(crate) struct End {
+    pub(crate) result: Value,
+    pub(crate) refunds: usize,
+    pub(crate) cancelled: usize,
+    pub(crate) mails: usize,
+    pub(crate) approvals: Vec<String>,
 }
 
-struct Ran {
-    end: End,
-    bytes: Vec<u8>,
-    writes: u64,
-    frames: u64,
-    deaths: (u64, u64),
-    doubts: usize,
+pub(crate) struct Ran {
+    pub(crate) end: End,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) writes: u64,
+    pub(crate) frames: u64,
+    pub(crate) deaths: (u64, u64),
+    pub(crate) doubts: usize,
+    /// How many worker processes have had the run.
+    pub(crate) takers: usize,
+    /// Frames of lost connections that arrived after all.
+    pub(crate) late: (u64, u64),
 }
 
-fn simulate(seed: u64, plan: &Plan, prepare: impl Fn(&mut Sim)) -> Result<Ran, Failure> {
+pub(crate) fn simulate(seed: u64, plan: &Plan, prepare: impl Fn(&mut Sim)) -> Result<Ran, Failure> {
     let mut sim = Sim::new(seed, plan.clone(), scripts());
     sim.world.faults = (20, 20);
     prepare(&mut sim);
@@ -105,11 +109,16 @@ fn simulate(seed: u64, plan: &Plan, prepare: impl Fn(&mut Sim)) -> Result<Ran, F
         return Err(told("requests are miscounted", &sim));
     }
     let doubts = events.iter().filter(|entry| matches!(entry.event, RunEvent::StepInDoubt(_))).count();
+    let taker = |event: &RunEvent| match event {
+        RunEvent::Started(started) => Some(started.worker.clone()),
+        _ => None,
+    };
+    let takers = events.iter().filter_map(|entry| taker(&entry.event)).collect::<BTreeSet<_>>().len();
     let (bytes, writes, frames, deaths) = (sim.journal_bytes()?, sim.writes(), sim.frames, sim.deaths);
-    Ok(Ran { end, bytes, writes, frames, deaths, doubts })
+    Ok(Ran { end, bytes, writes, frames, deaths, doubts, takers, late: sim.late })
 }
 
-fn good() -> End {
+pub(crate) fn good() -> End {
     End {
         result: json!({ "paid": 8400, "order": "A17" }),
         refunds: 1,
@@ -120,7 +129,7 @@ fn good() -> End {
 }
 
 /// The run fails after the refund and the mail: the refund is taken back.
-fn undone() -> End {
+pub(crate) fn undone() -> End {
     End {
         result: json!({ "failed": "CarrierError" }),
         refunds: 1,
@@ -130,7 +139,7 @@ fn undone() -> End {
     }
 }
 
-fn at(places: impl IntoIterator<Item = u64>) -> BTreeSet<u64> {
+pub(crate) fn at(places: impl IntoIterator<Item = u64>) -> BTreeSet<u64> {
     places.into_iter().collect()
 }
 
@@ -190,6 +199,7 @@ fn everyone_dies_often() {
             cut_at_frame: at(spread(5, 60)),
             disk_full: if seed % 5 == 0 { Some((20, 40)) } else { None },
             clock_jumps: if seed % 7 == 0 { [(15, -3600), (30, 1800)].into() } else { [].into() },
+            ..Plan::default()
         };
         // Sometimes the outbox cannot be searched, and a person has to look.
         let ran = simulate(seed, &plan, |sim| sim.world.searchable = seed % 3 != 0).unwrap();

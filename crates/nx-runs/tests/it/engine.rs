@@ -1,6 +1,6 @@
 //! The engine in simulation: parking, long runs, carry, routing, declarations, forks.
 
-use neuraxis_sdk::frames::{Body, Effect};
+use neuraxis_sdk::frames::{Approve, Body, Effect};
 use nx_runs::{
     engine::{
         Request,
@@ -101,6 +101,62 @@ fn a_long_run_is_loaded_in_slices_and_replayed() {
     assert_eq!(sim.result(run).unwrap(), json!(500));
     let steps = kinds(&sim, run).iter().filter(|kind| *kind == "step.completed").count();
     assert_eq!(steps, 500, "replayed steps are not recorded again");
+}
+
+fn long_payer(context: &mut Context<'_>) -> Flow {
+    let ticks =
+        |context: &mut Context<'_>| (0..100).try_for_each(|_| context.step(Ask::new("tick", Body::Uuid)).map(drop));
+    ticks(context)?;
+    let approve = Approve {
+        who: "lead".to_owned(),
+        within_ms: None,
+        escalate: Vec::new(),
+        quorum: None,
+        edit: false,
+        over: Default::default(),
+        message: None,
+    };
+    context.step(Ask::code("refund", Effect::Idempotent, json!({ "cents": 5 })).approve(approve).attempts(20))?;
+    context.step(Ask::code("notify", Effect::Once, json!({ "order": "A1" })).probe())?;
+    context.step(Ask::new("nap", Body::Sleep { ms: 3_600_000 }))?;
+    ticks(context)?;
+    Ok(json!("paid"))
+}
+
+#[test]
+fn a_run_that_is_loaded_in_slices_survives_a_second_crash_meanwhile() {
+    let mut midst = 0;
+    for frame in [60, 180, 200, 202, 204, 206, 208, 210, 212, 214, 218, 230, 330] {
+        for steps in [1, 2, 4, 6, 9, 13] {
+            let mut sim = sim(30 + steps, long_payer);
+            sim.limits.load_at_once = 10;
+            sim.world.faults = (20, 20);
+            sim.world.searchable = steps % 3 != 0;
+            let run = start(&mut sim, json!({}));
+            sim.run_until(|sim| Ok(sim.frames >= frame)).unwrap();
+            let before = sim.events(run).unwrap().len();
+            sim.kill_server();
+            sim.go_on(steps).unwrap();
+            midst += usize::from(sim.loading() > 0);
+            sim.kill_server();
+            // A third one, while it is loaded once more.
+            sim.go_on(steps / 2).unwrap();
+            sim.kill_server();
+            sim.run_to_end().unwrap();
+            let at = format!("frame {frame}, {steps} steps: {}", sim.story());
+            assert_eq!(sim.result(run).unwrap(), json!("paid"), "{at}");
+            assert_eq!((sim.world.refunds.len(), sim.world.mail.len()), (1, 1), "{at}");
+            let events = sim.events(run).unwrap();
+            assert!(events.len() > before, "{at}");
+            let completed = kinds(&sim, run).iter().filter(|kind| *kind == "step.completed").count();
+            let resolved = kinds(&sim, run).iter().filter(|kind| *kind == "step.resolved").count();
+            assert!((202..=203).contains(&completed) && completed + resolved >= 203, "{completed} {resolved} {at}");
+            let decided: Vec<_> =
+                events.iter().filter(|entry| matches!(entry.event, RunEvent::ApprovalDecided(_))).collect();
+            assert!(sim.decided.len() <= decided.len(), "an acknowledged decision is lost: {at}");
+        }
+    }
+    assert!(midst > 30, "{midst} of the second crashes fell into the loading");
 }
 
 fn carrier(context: &mut Context<'_>) -> Flow {

@@ -8,4 +8,5 @@ mod machine;
 mod mutation;
 mod refusal;
 mod service;
+mod takeover;
 mod value;
