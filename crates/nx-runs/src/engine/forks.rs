@@ -11,6 +11,7 @@ use super::{
     ingest,
     record::Record,
     request::{ForkRequest, Started},
+    rows,
 };
 use crate::{
     error::Error,
@@ -89,6 +90,11 @@ impl Engine {
             if let (Some(cause), Some(created)) = (cause.take(), commit.events.first_mut()) {
                 created.causation = cause;
             }
+            // The run is there with its last piece: who stops before that leaves nothing that could be taken for a run.
+            commit.puts.retain(|put| put.kind != rows::RUN);
+            if last {
+                commit.puts.push(rows::put_run(&slot.row)?);
+            }
             first += piece.len() as u64;
             piece.clear();
             let token = self.token();
@@ -102,8 +108,7 @@ impl Engine {
                 replies: if last { vec![(ticket, started)] } else { Vec::new() },
                 claimed: None,
                 report: None,
-                // Part of the new run may be recorded by then: that must not pass for a run.
-                asked: false,
+                asked: true,
                 lines: 0,
             });
             if last {

@@ -252,6 +252,38 @@ fn a_fork_simulates_later_effects() {
     assert_eq!((sim.world.refunds.len(), sim.world.mail.len(), sim.world.calls["rate"]), (1, 1, 1));
 }
 
+#[test]
+fn a_fork_is_there_as_a_whole_or_not_at_all() {
+    // Its record takes several commits; the server dies at each write, or its disk is full at each commit.
+    let forked = |write: Option<u64>, refused: Option<u32>| {
+        let plan = Plan { server_at_write: write.into_iter().collect(), ..Plan::default() };
+        let agent = || vec![("agent".to_owned(), Box::new(Fun(long_payer)) as Box<dyn Script>)];
+        let mut sim = Sim::new(8, plan, Box::new(agent));
+        let run = start(&mut sim, json!({}));
+        sim.run_to_end().unwrap();
+        let (before, mut commits) = (sim.writes(), 0);
+        sim.refuses = Some(Box::new(move |_| {
+            commits += 1;
+            (Some(commits) == refused).then_some(nx_journal::Error::DiskFull)
+        }));
+        let fork = ForkRequest { run, at_step: None, input: None, result: None, live: true, by: "ann".to_owned() };
+        sim.request(Request::Fork { namespace: Namespace::default(), fork });
+        let over = |sim: &mut Sim| Ok(sim.runs()?.iter().all(|run| run.status.is_over()) && sim.quiet());
+        sim.run_until(over).unwrap();
+        let runs = sim.runs().unwrap();
+        for fork in &runs {
+            assert_eq!(sim.result(fork.id).unwrap(), json!("paid"), "{write:?} {refused:?} {}", sim.story());
+        }
+        assert_eq!((sim.world.refunds.len(), sim.world.mail.len()), (1, 1), "{write:?} {refused:?}");
+        (before, sim.writes(), runs.len())
+    };
+    let (before, after, runs) = forked(None, None);
+    assert_eq!(runs, 2);
+    let some: Vec<usize> = (before..after).step_by(7).map(|write| forked(Some(write), None).2).collect();
+    assert!(some.contains(&1) && some.contains(&2), "{some:?}");
+    assert_eq!((1..=3).map(|commit| forked(None, Some(commit)).2).collect::<Vec<_>>(), [1, 1, 1]);
+}
+
 fn parent(context: &mut Context<'_>) -> Flow {
     if context.input["leaf"] == json!(true) {
         return context.step(Ask::code("refund", Effect::Idempotent, json!({ "n": context.input["n"] })));
