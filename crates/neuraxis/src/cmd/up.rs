@@ -5,7 +5,7 @@ use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path, process
 use anyhow::Context as _;
 use nx_api::{Options as ApiOptions, Parts, Server, Tls};
 use nx_control::Handle as Control;
-use nx_journal::{Filter, Journal, MasterKeySource, Options as JournalOptions, verify::Notary};
+use nx_journal::{Filter, Journal, MasterKeySource, Options as JournalOptions, Subscription, verify::Notary};
 use nx_runs::{
     engine::RunKey,
     kinds::Declared,
@@ -115,11 +115,12 @@ pub(super) async fn start(args: &UpArgs) -> anyhow::Result<Running> {
     let end = ended("resources", stop.clone());
     let token = stop.clone();
     tasks.spawn(async move { end(control_service.run(token).await.map_err(|error| error.to_string())) });
+    let declaring = Declaring::begin(journal.clone(), control.clone(), runs.clone()).await?;
     let end = ended("the surface", stop.clone());
     let token = stop.clone();
     tasks.spawn(async move { end(server.run(token).await.map_err(|error| error.to_string())) });
     let end = ended("declarations", stop.clone());
-    let declaring = declare(journal.clone(), control.clone(), runs.clone(), stop.clone());
+    let declaring = declaring.run(stop.clone());
     tasks.spawn(async move { end(declaring.await.map_err(|error| format!("{error:#}"))) });
     let (signer, signed, token) = (Arc::clone(&notary), journal.clone(), stop.clone());
     tasks.spawn(async move {
@@ -221,41 +222,55 @@ async fn sweep(journal: Journal, stop: CancellationToken) {
     }
 }
 
-/// Hands what is declared of agents and toolsets to the runs, now and whenever it changes.
-async fn declare(
-    journal: Journal,
+/// Hands what is declared of agents and toolsets to the runs.
+struct Declaring {
     control: Control,
     runs: nx_runs::Handle,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
-    let filter = Filter { types: vec!["resource.".to_owned()], ..Filter::default() };
-    let mut changes = journal.subscribe(journal.head(), filter);
-    let mut namespaces = vec![Namespace::default()];
-    loop {
-        for namespace in namespaces.drain(..) {
-            let mut declared = Vec::new();
-            for kind in ["Agent", "Toolset"] {
-                let mut after: Option<String> = None;
-                loop {
-                    let page = control.list(&namespace, Some(kind), after.as_deref(), 500).await?;
-                    declared.extend(page.items);
-                    after = page.next;
-                    if after.is_none() {
-                        break;
-                    }
+    changes: Subscription,
+}
+
+impl Declaring {
+    /// What is declared now, in all namespaces: to be awaited before workers are let in, whose runs it bounds.
+    async fn begin(journal: Journal, control: Control, runs: nx_runs::Handle) -> anyhow::Result<Self> {
+        let filter = Filter { types: vec!["resource.".to_owned()], ..Filter::default() };
+        let changes = journal.subscribe(journal.head(), filter);
+        let declaring = Self { control, runs, changes };
+        for namespace in declaring.control.namespaces().await? {
+            declaring.declare(namespace).await?;
+        }
+        Ok(declaring)
+    }
+
+    /// What changes from then on.
+    async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
+        loop {
+            let mut changed: Vec<Namespace> = tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(()),
+                events = self.changes.next() => events?.into_iter().map(|event| event.header.namespace).collect(),
+            };
+            changed.sort();
+            changed.dedup();
+            for namespace in changed {
+                self.declare(namespace).await?;
+            }
+        }
+    }
+
+    async fn declare(&self, namespace: Namespace) -> anyhow::Result<()> {
+        let mut declared = Vec::new();
+        for kind in ["Agent", "Toolset"] {
+            let mut after: Option<String> = None;
+            loop {
+                let page = self.control.list(&namespace, Some(kind), after.as_deref(), 500).await?;
+                declared.extend(page.items);
+                after = page.next;
+                if after.is_none() {
+                    break;
                 }
             }
-            runs.declare(namespace, Declared::of(&declared)).await?;
         }
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => return Ok(()),
-            events = changes.next() => {
-                let mut changed: Vec<Namespace> = events?.into_iter().map(|event| event.header.namespace).collect();
-                changed.sort();
-                changed.dedup();
-                namespaces = changed;
-            }
-        }
+        self.runs.declare(namespace, Declared::of(&declared)).await?;
+        Ok(())
     }
 }
