@@ -1,29 +1,14 @@
-//! Toolset `pay`, and the functions by which the refund agent pays: the HTTP payment service with its idempotency keys.
+//! The functions by which the refund agent pays: a client of the HTTP payment service with its idempotency keys. They are
+//! a step of the agent and no toolset, so that the example shows both.
 
 use std::time::Duration;
 
-use neuraxis_sdk::{Call, Failure, Tool, UndoArgs, Worker};
+use neuraxis_sdk::{Call, Failure, UndoArgs};
 use reqwest::{Response, StatusCode, header::RETRY_AFTER};
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Tools;
 use crate::services::payment::{Refund, RefundRequest};
-
-/// Arguments of `find_refund`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FindRefund {
-    key: String,
-}
-
-pub(super) fn serve(tools: &Tools, worker: Worker) -> Worker {
-    let (a, b, c) = (tools.clone(), tools.clone(), tools.clone());
-    worker
-        .tool("pay", Tool::idempotent("refund").undo("cancel_refund"), move |call, args| refund(a.clone(), call, args))
-        .tool("pay", Tool::idempotent("cancel_refund"), move |_call, args| cancel_refund(b.clone(), args))
-        .tool("pay", Tool::read("find_refund"), move |_call, args| find_refund(c.clone(), args))
-}
 
 /// Books a refund under the call's idempotency key.
 pub(crate) async fn refund(tools: Tools, call: Call, args: RefundRequest) -> Result<Refund, Failure> {
@@ -39,15 +24,6 @@ pub(crate) async fn refund(tools: Tools, call: Call, args: RefundRequest) -> Res
 pub(crate) async fn cancel_refund(tools: Tools, undo: UndoArgs<RefundRequest, Refund>) -> Result<Refund, Failure> {
     let request = tools.http.post(format!("{}/refunds/{}/cancel", tools.payment, undo.result.key));
     read(request.send().await.map_err(|error| unreachable(&error))?).await
-}
-
-async fn find_refund(tools: Tools, args: FindRefund) -> Result<Option<Refund>, Failure> {
-    let request = tools.http.get(format!("{}/refunds/{}", tools.payment, args.key));
-    let answer = request.send().await.map_err(|error| unreachable(&error))?;
-    if answer.status() == StatusCode::NOT_FOUND {
-        return Ok(None);
-    }
-    read(answer).await.map(Some)
 }
 
 /// The connection broke: perhaps before, perhaps after the service did what it was asked. The idempotency key makes it

@@ -22,7 +22,6 @@ fn every_manifest_is_accepted() {
         Agent/late-parcels
         Agent/redirect-and-refund
         Toolset/shop
-        Toolset/pay
         Toolset/post
         Toolset/belt
         Source/motor
