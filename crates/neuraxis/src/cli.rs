@@ -491,8 +491,9 @@ pub(crate) struct ExportArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n  neuraxis backup --to /backups/monday")]
 pub(crate) struct BackupArgs {
-    /// A new directory on the server's machine.
+    /// A new directory on this machine.
     #[arg(long, value_name = "DIR")]
     pub(crate) to: PathBuf,
 }

@@ -115,6 +115,14 @@ impl Client {
         Ok(response.json().await?)
     }
 
+    /// POST without a body; the answer's bytes as they come.
+    pub(crate) async fn download(
+        &self,
+        path: &str,
+    ) -> anyhow::Result<impl futures_util::Stream<Item = reqwest::Result<bytes::Bytes>>> {
+        Ok(self.send(self.request(Method::POST, path, &[])?).await?.bytes_stream())
+    }
+
     /// DELETE.
     pub(crate) async fn delete(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<()> {
         self.send(self.request(Method::DELETE, path, query)?).await.map(drop)

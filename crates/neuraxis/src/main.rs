@@ -6,6 +6,7 @@ mod cli;
 mod client;
 mod cmd;
 mod output;
+mod unpack;
 
 use std::process::ExitCode;
 

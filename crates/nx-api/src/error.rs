@@ -78,6 +78,9 @@ pub enum Error {
     /// The resources refused.
     #[error(transparent)]
     Control(#[from] nx_control::Error),
+    /// One archive is made at a time.
+    #[error("another backup or export is being made; try again when it is done")]
+    ArchiveBusy,
     /// A blocking task was lost.
     #[error("the server is shutting down")]
     Stopping,
@@ -99,6 +102,7 @@ impl ErrorCode for Error {
             Self::Listen { .. } => "NX-API-0011",
             Self::File { .. } => "NX-API-0012",
             Self::Stopping => "NX-API-0013",
+            Self::ArchiveBusy => "NX-API-0014",
             Self::Journal(error) => return error.code(),
             Self::Runs(error) => return error.code(),
             Self::Control(error) => return error.code(),
@@ -110,7 +114,7 @@ impl ErrorCode for Error {
             Self::Journal(error) => error.retryable(),
             Self::Runs(error) => error.retryable(),
             Self::Control(error) => error.retryable(),
-            Self::Stopping => true,
+            Self::Stopping | Self::ArchiveBusy => true,
             _ => false,
         }
     }
@@ -144,7 +148,7 @@ impl Error {
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Stopping | Self::ArchiveBusy => StatusCode::SERVICE_UNAVAILABLE,
             Self::Exposed(_) | Self::Tls(_) | Self::Listen { .. } | Self::File { .. } => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }

@@ -3,6 +3,7 @@
 //! What is *not* here: business rules. A handler parses, asks a frontier's handle, and shapes the answer. No other
 //! crate serves HTTP.
 
+mod archive;
 mod auth;
 mod console;
 mod error;
@@ -18,6 +19,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use nx_journal::{Journal, verify::Notary};
 use nx_types::Env;
+use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use auth::{ADMIN, OPERATOR, Principal, Token, VIEWER, WORKER};
@@ -94,6 +96,8 @@ pub(crate) struct Shared {
     require_token: bool,
     tasks: TaskTracker,
     stop: CancellationToken,
+    /// One archive at a time.
+    archives: Arc<Semaphore>,
 }
 
 impl Shared {

@@ -63,6 +63,7 @@ impl Server {
             require_token: exposed || options.require_token,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
+            archives: Arc::new(tokio::sync::Semaphore::new(1)),
         };
         if shared.require_token && auth::list(&shared).await?.is_empty() {
             let roles = BTreeSet::from([auth::ADMIN.to_owned()]);

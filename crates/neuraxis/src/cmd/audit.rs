@@ -5,12 +5,13 @@ use std::{path::Path, process::ExitCode};
 use anyhow::Context as _;
 use nx_journal::{
     Options,
+    tlog::CHECKPOINT_PATH,
     verify::{Audit, Report, VerifyOptions, outside_checkpoint, verify_export},
 };
 use serde_json::{Value, json};
 
 use super::{Context, list, number, text};
-use crate::{cli::AuditCommand, output};
+use crate::{cli::AuditCommand, output, unpack};
 
 pub(super) async fn run(context: &Context, command: AuditCommand) -> anyhow::Result<ExitCode> {
     match command {
@@ -43,9 +44,12 @@ pub(super) async fn run(context: &Context, command: AuditCommand) -> anyhow::Res
             output::show(context.format, &key, |key| println!("{}", text(key, "key")))?;
         }
         AuditCommand::Tiles { to } => {
-            let to = std::path::absolute(&to)?;
-            let written = context.client.post("/api/audit/tiles", &json!({"to": to})).await?;
-            output::show(context.format, &written, |written| {
+            let bytes = unpack::into(&to, CHECKPOINT_PATH, context.client.download("/api/audit/tiles")).await?;
+            // A checkpoint's second line is the number of events (C2SP tlog-checkpoint).
+            let note = std::fs::read_to_string(to.join(CHECKPOINT_PATH))?;
+            let size: u64 =
+                note.lines().nth(1).and_then(|line| line.parse().ok()).context("the checkpoint is damaged")?;
+            output::show(context.format, &json!({"size": size, "bytes": bytes}), |written| {
                 println!("{} events written to {}", number(written, "size"), to.display());
             })?;
         }

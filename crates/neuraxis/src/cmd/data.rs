@@ -5,7 +5,7 @@ use std::{io::Write as _, process::ExitCode};
 use anyhow::Context as _;
 use nx_journal::{
     DoctorReport, Filter, Journal, MasterKeySource, Options,
-    archive::{export_cloudevents, restore as restore_archive},
+    archive::{MANIFEST, export_cloudevents, restore as restore_archive},
 };
 use nx_types::{Env, Seq};
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{Context, list, number, text};
 use crate::{
     cli::{BackupArgs, DoctorArgs, EraseArgs, ExportArgs, Format, RestoreArgs, RetainArgs, RotateArgs},
-    output,
+    output, unpack,
 };
 
 pub(super) async fn erase(context: &Context, args: EraseArgs) -> anyhow::Result<()> {
@@ -101,11 +101,12 @@ pub(super) async fn export(context: &Context, args: ExportArgs) -> anyhow::Resul
 }
 
 pub(super) async fn backup(context: &Context, args: BackupArgs) -> anyhow::Result<()> {
-    let to = std::path::absolute(&args.to)?;
-    let report = context.client.post("/api/backup", &json!({"to": to})).await?;
-    output::show(context.format, &report, |report| {
+    let to = &args.to;
+    let bytes = unpack::into(to, MANIFEST, context.client.download("/api/backup")).await?;
+    let manifest: Value = serde_json::from_slice(&std::fs::read(to.join(MANIFEST))?)?;
+    output::show(context.format, &json!({"manifest": manifest, "bytes": bytes}), |report| {
         let size = report.pointer("/manifest/size").and_then(Value::as_u64).unwrap_or_default();
-        println!("{size} events in {} ({} bytes)", to.display(), number(report, "database_bytes"));
+        println!("{size} events in {} ({} bytes)", to.display(), number(report, "bytes"));
         println!("the master key is not in it: keep keys/master.key elsewhere, and keys/erasures.jsonl up to date");
     })
 }

@@ -1,14 +1,17 @@
 //! Audit: checkpoints, proofs, verification, tiles.
 
-use axum::extract::State;
-use nx_journal::verify::{Audit, Report, VerifyOptions};
+use axum::{extract::State, response::Response};
+use nx_journal::{
+    tlog::CHECKPOINT_PATH,
+    verify::{Audit, Report, VerifyOptions},
+};
 use nx_types::Seq;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    ADMIN, Error, OPERATOR, Principal, ProblemBody, Shared, VIEWER,
+    ADMIN, Error, OPERATOR, Principal, ProblemBody, Shared, VIEWER, archive,
     extract::{Json, Path},
 };
 
@@ -163,38 +166,16 @@ async fn verify(
     Ok(Json(report.into()))
 }
 
-/// Where to.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct TilesBody {
-    /// A new directory on the server's machine.
-    #[schema(min_length = 1, max_length = 4096)]
-    to: String,
-}
-
-/// What was written.
-#[derive(Debug, Serialize, ToSchema)]
-struct WrittenBody {
-    /// Events covered.
-    size: u64,
-}
-
-/// Writes the tree as C2SP tlog-tiles with entry bundles and the newest checkpoint.
-#[utoipa::path(post, path = "/api/audit/tiles", tag = "audit", request_body = TilesBody,
-    responses((status = 200, body = WrittenBody),
-    (status = 400, body = ProblemBody, content_type = "application/problem+json"),
+/// The tree as C2SP tlog-tiles with entry bundles, as a tar. The newest checkpoint comes last.
+#[utoipa::path(post, path = "/api/audit/tiles", tag = "audit",
+    responses((status = 200, body = Vec<u8>, content_type = "application/x-tar"),
     (status = 401, body = ProblemBody, content_type = "application/problem+json"),
     (status = 403, body = ProblemBody, content_type = "application/problem+json"),
-    (status = 413, body = ProblemBody, content_type = "application/problem+json"),
-    (status = 415, body = ProblemBody, content_type = "application/problem+json")))]
-async fn tiles(
-    State(shared): State<Shared>,
-    principal: Principal,
-    Json(body): Json<TilesBody>,
-) -> Result<Json<WrittenBody>, Error> {
+    (status = 503, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 507, body = ProblemBody, content_type = "application/problem+json")))]
+async fn tiles(State(shared): State<Shared>, principal: Principal) -> Result<Response, Error> {
     principal.need(ADMIN)?;
     shared.notary.sign(&shared.journal).await?;
     let audit = shared.audit();
-    let size = shared.blocking(move || Ok(audit.export(std::path::Path::new(&body.to))?)).await?;
-    Ok(Json(WrittenBody { size }))
+    archive::streamed(&shared, "neuraxis-tiles", CHECKPOINT_PATH, move |to| Ok(audit.export(to).map(drop)?)).await
 }

@@ -15,7 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    ADMIN, Error, OPERATOR, Principal, ProblemBody, Shared, VIEWER,
+    ADMIN, Error, OPERATOR, Principal, ProblemBody, Shared, VIEWER, archive,
     extract::{Json, Path, Query},
     input, stream,
 };
@@ -322,36 +322,19 @@ pub(crate) fn namespace(name: Option<&str>) -> Result<Namespace, Error> {
     )
 }
 
-/// Where to.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct BackupBody {
-    /// A new directory on the server's machine.
-    #[schema(min_length = 1, max_length = 4096)]
-    to: String,
-}
-
-/// Copies the log while it is written.
-#[utoipa::path(post, path = "/api/backup", tag = "journal", request_body = BackupBody,
-    responses((status = 200, body = Value),
-        (status = 400, body = ProblemBody, content_type = "application/problem+json"),
+/// Copies the log while it is written: a tar of what `neuraxis restore` reads. `backup.json` comes last.
+#[utoipa::path(post, path = "/api/backup", tag = "journal",
+    responses((status = 200, body = Vec<u8>, content_type = "application/x-tar"),
         (status = 401, body = ProblemBody, content_type = "application/problem+json"),
         (status = 403, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, body = ProblemBody, content_type = "application/problem+json")))]
-async fn backup(
-    State(shared): State<Shared>,
-    principal: Principal,
-    Json(body): Json<BackupBody>,
-) -> Result<Response, Error> {
+        (status = 503, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 507, body = ProblemBody, content_type = "application/problem+json")))]
+async fn backup(State(shared): State<Shared>, principal: Principal) -> Result<Response, Error> {
     principal.need(ADMIN)?;
     shared.notary.sign(&shared.journal).await?;
     let (journal, notary) = (shared.journal.clone(), Arc::clone(&shared.notary));
-    let to = std::path::PathBuf::from(body.to);
-    let report = shared.blocking(move || Ok(nx_journal::archive::backup(&journal, &to, notary.key())?)).await?;
-    let body = serde_json::json!({
-        "manifest": report.manifest, "database_bytes": report.database_bytes, "blob_bytes": report.blob_bytes,
-    });
-    Ok(axum::Json(body).into_response())
+    let make = move |to: &std::path::Path| Ok(nx_journal::archive::backup(&journal, to, notary.key()).map(drop)?);
+    archive::streamed(&shared, "neuraxis-backup", nx_journal::archive::MANIFEST, make).await
 }
 
 /// What to export.

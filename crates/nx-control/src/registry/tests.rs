@@ -49,11 +49,11 @@ spec: {on: Parcel, wen: x, when: 'event.data.x', debounce: soon, run: {agnt: a, 
             /metadta: unknown field `metadta`; did you mean `metadata`?
             /metadata/anotations: unknown field `anotations`; did you mean `annotations`?
             /metadata/name: `Misread` is not a name: 1 to 63 of a-z, 0-9 and `-`, with a letter or digit at both ends
-            /spec/debounce: `soon` is not a duration, for example `1h30m`
             /spec/on: `Parcel` is not an event type: 1 to 64 of a-z, 0-9, `.`, `_` and `-`, starting with a letter
+            /spec/wen: unknown field `wen`; did you mean `when`? valid are `on`, `source`, `when`, `window`, `debounce`, `by`, `run` or `emit`
+            /spec/debounce: `soon` is not a duration, for example `1h30m`
             /spec/run: field `agent` is missing
-            /spec/run/agnt: unknown field `agnt`; did you mean `agent`? valid are `agent`, `input` or `key`
-            /spec/wen: unknown field `wen`; did you mean `when`? valid are `by`, `debounce`, `emit`, `on`, `run`, `source`, `when` or `window`
+            /spec/run/agnt: unknown field `agnt`; did you mean `agent`? valid are `agent`, `key` or `input`
         "]],
     );
     check(
@@ -105,16 +105,16 @@ fn defaults_are_filled_in() {
     check(
         "{kind: reflex, metadata: {name: a}, spec: {on: [a.b], window: {over: 90s}, emit: {type: a.c}}}",
         &expect![[r#"
-            by: ${event.subject}
-            emit:
-              data: null
-              subject: ${event.subject}
-              type: a.c
             "on":
             - a.b
             window:
-              limit: 1000
               over: 1m30s
+              limit: 1000
+            by: ${event.subject}
+            emit:
+              type: a.c
+              subject: ${event.subject}
+              data: null
         "#]],
     );
 }

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The file that says what a backup is. It is written last: a folder without it is not a backup.
-pub(super) const MANIFEST: &str = "backup.json";
+pub const MANIFEST: &str = "backup.json";
 /// The version of the backup's form.
 pub(super) const FORMAT: u32 = 1;
 /// The database's file name.

@@ -8,7 +8,7 @@ mod cloudevents;
 mod export;
 mod restore;
 
-pub use backup::{BackupReport, Manifest, backup};
+pub use backup::{BackupReport, MANIFEST, Manifest, backup};
 pub use cloudevents::{CloudEvent, MAX_LINE_BYTES, export_cloudevents, import_cloudevents, to_cloudevent};
 pub(crate) use export::export_tiles;
 pub(crate) use restore::former_keys;

@@ -195,7 +195,7 @@ impl<B: Backend> Core<B> {
 
 /// The record of an erasure: it names the key, never whose it was.
 fn erased(row: &KeyRow, reason: &str, by: &str) -> Result<NewEvent, Error> {
-    let data = json(&serde_json::json!({ "key": row.id, "reason": reason, "by": by }))?;
+    let data = json(&serde_json::json!({ "by": by, "key": row.id, "reason": reason }))?;
     let mut event =
         NewEvent::new(row.namespace.clone(), name(EventType::new("key.erased"))?, Subject::key(row.id), data);
     event.data_subject = Some(NAMESPACE_SUBJECT.to_owned());

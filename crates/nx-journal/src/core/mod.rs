@@ -182,7 +182,7 @@ impl<B: Backend> Core<B> {
     }
 
     fn create(&mut self, lookup: &[u8]) -> Result<(), Error> {
-        let data = serde_json::json!({ "format": FORMAT, "created": self.env.now() });
+        let data = serde_json::json!({ "created": self.env.now(), "format": FORMAT });
         let event = self.system_event("log.opened", &data)?;
         let origin = self.origin;
         self.group(|core| {

@@ -87,14 +87,14 @@ fn all_errors_come_at_once_with_their_place() {
         found,
         [
             "field `wait` is missing at `/spec`",
-            "unknown field `stp`; did you mean `stop`? valid are `stop` or `slow` at `/spec/action`",
-            "`soon` is not a duration, for example `1h30m` at `/spec/grace`",
+            "unknown field `sped`; did you mean `speed`? valid are `action`, `extra`, `grace`, `mode`, `motors`, \
+             `speed` or `wait` at `/spec/sped`",
             "unknown value `foward`; did you mean `forward`? valid are `backward` or `forward` at `/spec/mode`",
+            "`soon` is not a duration, for example `1h30m` at `/spec/grace`",
             "field `name` is missing at `/spec/motors/0`",
             "unknown field `nme`; did you mean `name`? valid are `name` or `power_w` at `/spec/motors/0/nme`",
             "expected a map, got `4` at `/spec/motors/1`",
-            "unknown field `sped`; did you mean `speed`? valid are `action`, `extra`, `grace`, `mode`, `motors`, \
-             `speed` or `wait` at `/spec/sped`",
+            "unknown field `stp`; did you mean `stop`? valid are `stop` or `slow` at `/spec/action`",
         ]
     );
 }

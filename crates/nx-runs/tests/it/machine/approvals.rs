@@ -40,11 +40,11 @@ fn a_call_waits_for_its_approval() {
           + run.started {"inc":1,"worker":"w1"}
           > start inc 1 recorded 0 live true
         1 refund
-          + step.waiting {"n":1,"step":{"args":{"cents":8400},"effect":"once","name":"refund"},"wait":{"approval":{}}}
-          + approval.requested {"args":{"cents":8400},"ask":{"who":"lead"},"n":1,"step":"refund","why":"call"}
+          + step.waiting {"n":1,"step":{"name":"refund","effect":"once","args":{"cents":8400}},"wait":{"approval":{}}}
+          + approval.requested {"ask":{"who":"lead"},"n":1,"why":"call","step":"refund","args":{"cents":8400}}
           > 1: wait Approval approval
         decide
-          + approval.decided {"by":"ann","decision":"approve","n":1}
+          + approval.decided {"by":"ann","n":1,"decision":"approve"}
           + step.started {"n":1}
           > 1: execute 1.1 key
         done
@@ -71,12 +71,12 @@ fn denial_is_raised_in_the_agent() {
           + run.started {"inc":1,"worker":"w1"}
           > start inc 1 recorded 0 live true
         1 refund
-          + step.waiting {"n":1,"step":{"args":{"cents":8400},"effect":"once","name":"refund"},"wait":{"approval":{}}}
-          + approval.requested {"args":{"cents":8400},"ask":{"who":"lead"},"n":1,"step":"refund","why":"call"}
+          + step.waiting {"n":1,"step":{"name":"refund","effect":"once","args":{"cents":8400}},"wait":{"approval":{}}}
+          + approval.requested {"ask":{"who":"lead"},"n":1,"why":"call","step":"refund","args":{"cents":8400}}
           > 1: wait Approval approval
         decide
-          + approval.decided {"by":"ann","decision":"deny","n":1,"reason":"too much"}
-          + step.failed {"attempt":0,"error":{"message":"ann denied `refund`: too much","name":"ApprovalDenied","retryable":false},"n":1}
+          + approval.decided {"reason":"too much","n":1,"decision":"deny","by":"ann"}
+          + step.failed {"n":1,"error":{"name":"ApprovalDenied","message":"ann denied `refund`: too much","retryable":false},"attempt":0}
           > 1: error ApprovalDenied: ann denied `refund`: too much
     "#]].assert_eq(&bench.trace());
 }
@@ -93,18 +93,18 @@ fn only_amounts_over_the_bound_ask() {
           + run.started {"inc":1,"worker":"w1"}
           > start inc 1 recorded 0 live true
         1 refund
-          + step.started {"n":1,"step":{"args":{"cents":5000},"effect":"once","name":"refund"}}
+          + step.started {"n":1,"step":{"name":"refund","effect":"once","args":{"cents":5000}}}
           > 1: execute 1.1 key
         done
           + step.completed {"n":1,"value":1}
           > 1: value 1 live
         2 refund
-          + step.waiting {"n":2,"step":{"args":{"cents":5001},"effect":"once","name":"refund"},"wait":{"approval":{}}}
-          + approval.requested {"args":{"cents":5001},"ask":{"over":{"cents":5000.0},"who":"lead"},"n":2,"step":"refund","why":"call"}
+          + step.waiting {"n":2,"step":{"name":"refund","effect":"once","args":{"cents":5001}},"wait":{"approval":{}}}
+          + approval.requested {"ask":{"who":"lead","over":{"cents":5000.0}},"n":2,"why":"call","step":"refund","args":{"cents":5001}}
           > 2: wait Approval approval
         3 refund
-          + step.waiting {"n":3,"step":{"args":{"cents":"many"},"effect":"once","name":"refund"},"wait":{"approval":{}}}
-          + approval.requested {"args":{"cents":"many"},"ask":{"over":{"cents":5000.0},"who":"lead"},"n":3,"step":"refund","why":"call"}
+          + step.waiting {"n":3,"step":{"name":"refund","effect":"once","args":{"cents":"many"}},"wait":{"approval":{}}}
+          + approval.requested {"ask":{"who":"lead","over":{"cents":5000.0}},"n":3,"why":"call","step":"refund","args":{"cents":"many"}}
           > 3: wait Approval approval
     "#]].assert_eq(&bench.trace());
 }
@@ -120,14 +120,14 @@ fn an_approval_is_kept_over_crashes_and_serves_once() {
           + run.started {"inc":1,"worker":"w1"}
           > start inc 1 recorded 0 live true
         1 refund
-          + step.waiting {"n":1,"step":{"args":{"cents":8400},"effect":"once","name":"refund"},"wait":{"approval":{}}}
-          + approval.requested {"args":{"cents":8400},"ask":{"who":"lead"},"n":1,"step":"refund","why":"call"}
+          + step.waiting {"n":1,"step":{"name":"refund","effect":"once","args":{"cents":8400}},"wait":{"approval":{}}}
+          + approval.requested {"ask":{"who":"lead"},"n":1,"why":"call","step":"refund","args":{"cents":8400}}
           > 1: wait Approval approval
         crash
         lost
           + run.interrupted {"inc":1,"reason":"gone"}
         decide
-          + approval.decided {"by":"ann","decision":"approve","n":1}
+          + approval.decided {"by":"ann","n":1,"decision":"approve"}
         start
           + run.started {"inc":2,"worker":"w1"}
           > start inc 2 recorded 1 live false
@@ -138,8 +138,8 @@ fn an_approval_is_kept_over_crashes_and_serves_once() {
           + step.completed {"n":1,"value":1}
           > 2: value 1 live
         3 refund
-          + step.waiting {"n":2,"step":{"args":{"cents":8400},"effect":"once","name":"refund"},"wait":{"approval":{}}}
-          + approval.requested {"args":{"cents":8400},"ask":{"who":"lead"},"n":2,"step":"refund","why":"call"}
+          + step.waiting {"n":2,"step":{"name":"refund","effect":"once","args":{"cents":8400}},"wait":{"approval":{}}}
+          + approval.requested {"ask":{"who":"lead"},"n":2,"why":"call","step":"refund","args":{"cents":8400}}
           > 3: wait Approval approval
     "#]]
     .assert_eq(&bench.trace());
@@ -174,8 +174,8 @@ fn changed_arguments_ask_anew() {
     expect![[r#"
         2 refund
           + approval.withdrawn {"reason":"another revision takes its place"}
-          + step.waiting {"n":2,"step":{"args":{"cents":9900},"effect":"once","name":"refund","note":"arguments changed: 497694ba before, 92c50efb now; revision 1","occ":1,"over":1,"rev":1},"wait":{"approval":{}}}
-          + approval.requested {"args":{"cents":9900},"ask":{"who":"lead"},"n":2,"step":"refund","why":"call"}
+          + step.waiting {"n":2,"step":{"name":"refund","occ":1,"effect":"once","note":"arguments changed: 497694ba before, 92c50efb now; revision 1","args":{"cents":9900},"rev":1,"over":1},"wait":{"approval":{}}}
+          + approval.requested {"ask":{"who":"lead"},"n":2,"why":"call","step":"refund","args":{"cents":9900}}
           > 2: wait Approval approval
     "#]].assert_eq(&bench.trace());
 }
@@ -192,11 +192,11 @@ fn edited_arguments_are_executed_and_the_call_still_matches() {
           + run.started {"inc":1,"worker":"w1"}
           > start inc 1 recorded 0 live true
         1 refund
-          + step.waiting {"n":1,"step":{"args":{"cents":8400},"effect":"once","name":"refund"},"wait":{"approval":{}}}
-          + approval.requested {"args":{"cents":8400},"ask":{"edit":true,"who":"lead"},"n":1,"step":"refund","why":"call"}
+          + step.waiting {"n":1,"step":{"name":"refund","effect":"once","args":{"cents":8400}},"wait":{"approval":{}}}
+          + approval.requested {"ask":{"who":"lead","edit":true},"n":1,"why":"call","step":"refund","args":{"cents":8400}}
           > 1: wait Approval approval
         decide
-          + approval.decided {"args":{"cents":100},"by":"ann","decision":"approve","n":1}
+          + approval.decided {"args":{"cents":100},"n":1,"decision":"approve","by":"ann"}
           + step.started {"n":1}
           > 1: execute 1.1 key args {"cents":100}
         done
@@ -224,7 +224,7 @@ fn a_quorum_needs_different_people() {
           + approval.voted {"by":"ann"}
         decide
         decide
-          + approval.decided {"by":"ann, bob","decision":"approve","n":1}
+          + approval.decided {"by":"ann, bob","n":1,"decision":"approve"}
           + step.started {"n":1}
           > 1: execute 1.1 key
     "#]]
@@ -246,8 +246,8 @@ fn nobody_in_time_escalates_and_in_the_end_fails() {
           + run.started {"inc":1,"worker":"w1"}
           > start inc 1 recorded 0 live true
         1 refund
-          + step.waiting {"n":1,"step":{"args":{"cents":8400},"effect":"once","name":"refund"},"wait":{"approval":{}}}
-          + approval.requested {"args":{"cents":8400},"ask":{"escalate":[{"who":"head","within_ms":500}],"who":"lead","within_ms":1000},"n":1,"step":"refund","why":"call"}
+          + step.waiting {"n":1,"step":{"name":"refund","effect":"once","args":{"cents":8400}},"wait":{"approval":{}}}
+          + approval.requested {"ask":{"who":"lead","within_ms":1000,"escalate":[{"who":"head","within_ms":500}]},"n":1,"why":"call","step":"refund","args":{"cents":8400}}
           > 1: wait Approval 1000ms approval
         1000 ms pass
           + approval.escalated {"rung":1,"who":"head"}
@@ -256,7 +256,7 @@ fn nobody_in_time_escalates_and_in_the_end_fails() {
           + run.interrupted {"inc":1,"reason":"gone"}
         500 ms pass
           + approval.expired {"reason":"nobody decided in time"}
-          + step.failed {"attempt":0,"error":{"message":"nobody decided on `refund` in time","name":"ApprovalExpired","retryable":false},"n":1}
+          + step.failed {"n":1,"error":{"name":"ApprovalExpired","message":"nobody decided on `refund` in time","retryable":false},"attempt":0}
         start
           + run.started {"inc":2,"worker":"w1"}
           > start inc 2 recorded 1 live false
@@ -276,13 +276,13 @@ fn a_question_that_guards_nothing_answers_with_the_decision() {
           + run.started {"inc":1,"worker":"w1"}
           > start inc 1 recorded 0 live true
         1 ok?
-          + step.waiting {"n":1,"step":{"args":{"plan":"b"},"kind":"approval","name":"ok?"},"wait":{"approval":{}}}
-          + approval.requested {"args":{"plan":"b"},"ask":{"who":"lead"},"n":1,"step":"ok?","why":"standalone"}
+          + step.waiting {"n":1,"step":{"name":"ok?","kind":"approval","args":{"plan":"b"}},"wait":{"approval":{}}}
+          + approval.requested {"ask":{"who":"lead"},"n":1,"why":"standalone","step":"ok?","args":{"plan":"b"}}
           > 1: wait Approval approval
         decide
-          + approval.decided {"by":"ann","decision":"deny","n":1}
-          + step.completed {"n":1,"value":{"approved":false,"args":{"plan":"b"},"by":"ann","reason":null}}
-          > 1: value {"approved":false,"args":{"plan":"b"},"by":"ann","reason":null} live
+          + approval.decided {"by":"ann","n":1,"decision":"deny"}
+          + step.completed {"n":1,"value":{"approved":false,"by":"ann","reason":null,"args":{"plan":"b"}}}
+          > 1: value {"approved":false,"by":"ann","reason":null,"args":{"plan":"b"}} live
         2 ok?
           ! invalid request: an approval step says whom to ask: give `approve`
     "#]]

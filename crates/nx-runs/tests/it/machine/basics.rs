@@ -21,12 +21,12 @@ fn a_live_code_step_is_one_event() {
           + run.started {"inc":1,"worker":"w1"}
           > start inc 1 recorded 0 live true
         1 add
-          + step.completed {"n":1,"step":{"args":[1,2],"name":"add"},"value":3}
+          + step.completed {"n":1,"step":{"name":"add","args":[1,2]},"value":3}
           > 1: value 3 live
         2 sub
           > 2: execute -.1
         done
-          + step.completed {"n":2,"step":{"args":[3,1],"name":"sub"},"value":2}
+          + step.completed {"n":2,"step":{"name":"sub","args":[3,1]},"value":2}
           > 2: value 2 live
         complete
           + run.completed {"result":"done"}
@@ -68,18 +68,18 @@ fn failed_attempts_are_retried_with_backoff() {
         1 flaky
           > 1: execute -.1
         done
-          + step.attempt_failed {"attempt":1,"error":{"message":"it broke","name":"IOError"},"n":1,"step":{"effect":"read","name":"flaky"}}
+          + step.attempt_failed {"n":1,"step":{"name":"flaky","effect":"read"},"attempt":1,"error":{"name":"IOError","message":"it broke"}}
           > 1: wait Retry 100ms
         50 ms pass
         50 ms pass
           > 1: execute 1.2
         done
-          + step.attempt_failed {"attempt":2,"error":{"message":"it broke","name":"IOError"},"n":1}
+          + step.attempt_failed {"n":1,"attempt":2,"error":{"name":"IOError","message":"it broke"}}
           > 1: wait Retry 200ms
         200 ms pass
           > 1: execute 1.3
         done
-          + step.failed {"attempt":3,"error":{"message":"it broke","name":"IOError"},"n":1}
+          + step.failed {"n":1,"error":{"name":"IOError","message":"it broke"},"attempt":3}
           > 1: error IOError: it broke
     "#]].assert_eq(&bench.trace());
 }
@@ -97,16 +97,16 @@ fn retry_after_wins_and_named_errors_end_the_step() {
           + run.started {"inc":1,"worker":"w1"}
           > start inc 1 recorded 0 live true
         1 call
-          + step.started {"n":1,"step":{"args":1,"effect":"idempotent","name":"call"}}
+          + step.started {"n":1,"step":{"name":"call","effect":"idempotent","args":1}}
           > 1: execute 1.1 key
         done
-          + step.attempt_failed {"attempt":1,"error":{"message":"it broke","name":"HTTPStatusError","retry_after_ms":5000},"n":1}
+          + step.attempt_failed {"n":1,"attempt":1,"error":{"name":"HTTPStatusError","message":"it broke","retry_after_ms":5000}}
           > 1: wait Retry 5000ms
         5000 ms pass
-          + step.started {"attempt":2,"n":1}
+          + step.started {"n":1,"attempt":2}
           > 1: execute 1.2 key
         done
-          + step.failed {"attempt":2,"error":{"message":"it broke","name":"ValueError"},"n":1}
+          + step.failed {"n":1,"error":{"name":"ValueError","message":"it broke"},"attempt":2}
           > 1: error ValueError: it broke
     "#]].assert_eq(&bench.trace());
 }
@@ -123,16 +123,16 @@ fn an_error_of_a_once_step_is_final_unless_nothing_happened() {
           + run.started {"inc":1,"worker":"w1"}
           > start inc 1 recorded 0 live true
         1 pay
-          + step.started {"n":1,"step":{"args":1,"effect":"once","name":"pay"}}
+          + step.started {"n":1,"step":{"name":"pay","effect":"once","args":1}}
           > 1: execute 1.1 key
         done
-          + step.attempt_failed {"attempt":1,"error":{"message":"it broke","name":"ConnectError","retryable":true},"n":1}
+          + step.attempt_failed {"n":1,"attempt":1,"error":{"name":"ConnectError","message":"it broke","retryable":true}}
           > 1: wait Retry 143ms
         1000 ms pass
-          + step.started {"attempt":2,"n":1}
+          + step.started {"n":1,"attempt":2}
           > 1: execute 1.2 key
         done
-          + step.failed {"attempt":2,"error":{"message":"it broke","name":"HTTPStatusError"},"n":1}
+          + step.failed {"n":1,"error":{"name":"HTTPStatusError","message":"it broke"},"attempt":2}
           > 1: error HTTPStatusError: it broke
     "#]].assert_eq(&bench.trace());
 }
@@ -150,7 +150,7 @@ fn an_idempotent_step_lost_with_its_worker_is_executed_again_with_the_same_key()
           + run.started {"inc":1,"worker":"w1"}
           > start inc 1 recorded 0 live true
         1 charge
-          + step.started {"n":1,"step":{"args":1,"effect":"idempotent","name":"charge"}}
+          + step.started {"n":1,"step":{"name":"charge","effect":"idempotent","args":1}}
           > 1: execute 1.1 key
         lost
           + run.interrupted {"inc":1,"reason":"gone"}
@@ -158,10 +158,10 @@ fn an_idempotent_step_lost_with_its_worker_is_executed_again_with_the_same_key()
           + run.started {"inc":2,"worker":"w1"}
           > start inc 2 recorded 1 live false
         2 charge
-          + step.started {"attempt":2,"n":1}
+          + step.started {"n":1,"attempt":2}
           > 2: execute 1.2 key
         done
-          + step.completed {"attempt":2,"n":1,"value":"ok"}
+          + step.completed {"n":1,"value":"ok","attempt":2}
           > 2: value "ok" live
     "#]]
     .assert_eq(&bench.trace());
@@ -190,7 +190,7 @@ fn keys_memoise_and_join_what_is_in_flight() {
           + run.started {"inc":1,"worker":"w1"}
           > start inc 1 recorded 0 live true
         1 f
-          + step.started {"n":1,"step":{"args":1,"effect":"idempotent","key":"k","name":"f"}}
+          + step.started {"n":1,"step":{"name":"f","key":"k","effect":"idempotent","args":1}}
           > 1: execute 1.1 key
         2 f
           > 2: wait Elsewhere
@@ -236,15 +236,15 @@ fn a_lost_tool_worker_leads_to_another_attempt() {
         1 shop/stock
           > want Call(1) Tool("shop/stock")
         ready
-          + step.started {"n":1,"step":{"args":1,"effect":"idempotent","kind":"tool","name":"shop/stock"}}
+          + step.started {"n":1,"step":{"name":"shop/stock","kind":"tool","effect":"idempotent","args":1}}
           > dispatch Call(1) 1.1 Execute Tool { name: "shop/stock", args: Number(1) } key true
         grants lost
           > want Call(1) Tool("shop/stock")
         ready
-          + step.started {"attempt":2,"n":1}
+          + step.started {"n":1,"attempt":2}
           > dispatch Call(1) 1.2 Execute Tool { name: "shop/stock", args: Number(1) } key true
         tool done
-          + step.completed {"attempt":2,"n":1,"value":"ok"}
+          + step.completed {"n":1,"value":"ok","attempt":2}
           > 1: value "ok" live
     "#]]
     .assert_eq(&bench.trace());
@@ -265,7 +265,7 @@ fn a_tool_goes_on_while_the_agent_is_lost() {
         1 shop/stock
           > want Call(1) Tool("shop/stock")
         ready
-          + step.started {"n":1,"step":{"args":1,"effect":"once","kind":"tool","name":"shop/stock"}}
+          + step.started {"n":1,"step":{"name":"shop/stock","kind":"tool","effect":"once","args":1}}
           > dispatch Call(1) 1.1 Execute Tool { name: "shop/stock", args: Number(1) } key true
         lost
           + run.interrupted {"inc":1,"reason":"gone"}
@@ -321,14 +321,14 @@ fn values_that_are_not_i_json_are_refused() {
         2 b
           > 2: execute -.1
         done
-          + step.failed {"error":{"message":"value refused: integer `18446744073709551615` at `` is beyond 2^53 and would lose digits; send it as a string","name":"ValueRefused","retryable":false},"n":1,"step":{"args":1,"name":"b"}}
+          + step.failed {"n":1,"step":{"name":"b","args":1},"error":{"name":"ValueRefused","message":"value refused: integer `18446744073709551615` at `` is beyond 2^53 and would lose digits; send it as a string","retryable":false}}
           > 2: error ValueRefused: value refused: integer `18446744073709551615` at `` is beyond 2^53 and would lose digits; send it as a string
         3 c
-          + step.started {"n":2,"step":{"args":1,"effect":"once","name":"c"}}
+          + step.started {"n":2,"step":{"name":"c","effect":"once","args":1}}
           > 3: execute 2.1 key
         done
-          + step.in_doubt {"attempt":1,"n":2,"reason":"it took place, but its value cannot be recorded"}
-          + approval.requested {"args":1,"ask":{"message":"did `c` (step 2) take place?","who":"operator"},"n":2,"step":"c","why":"in_doubt"}
+          + step.in_doubt {"n":2,"attempt":1,"reason":"it took place, but its value cannot be recorded"}
+          + approval.requested {"ask":{"who":"operator","message":"did `c` (step 2) take place?"},"n":2,"why":"in_doubt","step":"c","args":1}
           > 3: wait Ask approval
     "#]].assert_eq(&bench.trace());
 }
@@ -347,7 +347,7 @@ fn a_late_outcome_is_taken_and_a_stale_one_ignored() {
           + run.started {"inc":1,"worker":"w1"}
           > start inc 1 recorded 0 live true
         1 pay
-          + step.started {"n":1,"step":{"args":1,"effect":"once","name":"pay"}}
+          + step.started {"n":1,"step":{"name":"pay","effect":"once","args":1}}
           > 1: execute 1.1 key
         lost
           + run.interrupted {"inc":1,"reason":"gone"}
@@ -402,7 +402,7 @@ fn calls_of_one_key_share_an_execution_that_has_no_record_yet() {
         2 f
           > 2: wait Elsewhere
         done
-          + step.completed {"n":1,"step":{"args":1,"key":"k","name":"f"},"value":"v"}
+          + step.completed {"n":1,"step":{"name":"f","key":"k","args":1},"value":"v"}
           > 1: value "v" live
           > 2: recorded "v" live
     "#]]

@@ -23,7 +23,7 @@ fn changed_arguments_of_code_run_again() {
         4 a
           > 4: execute -.1
         done
-          + step.completed {"n":4,"step":{"args":10,"name":"a","note":"arguments changed: 6b86b273 before, 4a44dc15 now; revision 1","occ":1,"over":1,"rev":1},"value":"A2"}
+          + step.completed {"n":4,"step":{"name":"a","occ":1,"note":"arguments changed: 6b86b273 before, 4a44dc15 now; revision 1","args":10,"rev":1,"over":1},"value":"A2"}
           > 4: value "A2"
         5 pay
           > 5: recorded "P"
@@ -52,12 +52,12 @@ fn changed_arguments_of_a_once_step_ask() {
         4 a
           > 4: recorded "A"
         5 pay
-          + step.waiting {"n":4,"step":{"args":20,"effect":"once","name":"pay","note":"arguments changed: d4735e3a before, f5ca38f7 now","occ":1,"over":2,"rev":1},"wait":{"ask":{"why":"changed"}}}
-          + approval.requested {"args":20,"ask":{"message":"the arguments of `pay` (step 2) have changed: which counts?","who":"operator"},"candidates":[2],"n":4,"step":"pay","why":"changed"}
+          + step.waiting {"n":4,"step":{"name":"pay","occ":1,"effect":"once","note":"arguments changed: d4735e3a before, f5ca38f7 now","args":20,"rev":1,"over":2},"wait":{"ask":{"why":"changed"}}}
+          + approval.requested {"ask":{"who":"operator","message":"the arguments of `pay` (step 2) have changed: which counts?"},"n":4,"why":"changed","step":"pay","args":20,"candidates":[2]}
           > 5: wait Ask approval
         decide
-          + approval.decided {"by":"ann","decision":{"reuse":{}},"n":4}
-          + step.completed {"from":2,"n":4}
+          + approval.decided {"by":"ann","n":4,"decision":{"reuse":{}}}
+          + step.completed {"n":4,"from":2}
           > 5: recorded "P"
         6 b
           > 6: recorded "B" live
@@ -83,11 +83,11 @@ fn a_ruling_to_run_executes_under_the_next_revision() {
         4 a
           > 4: recorded "A"
         5 pay
-          + step.waiting {"n":4,"step":{"args":20,"effect":"once","name":"pay","note":"arguments changed: d4735e3a before, f5ca38f7 now","occ":1,"over":2,"rev":1},"wait":{"ask":{"why":"changed"}}}
-          + approval.requested {"args":20,"ask":{"message":"the arguments of `pay` (step 2) have changed: which counts?","who":"operator"},"candidates":[2],"n":4,"step":"pay","why":"changed"}
+          + step.waiting {"n":4,"step":{"name":"pay","occ":1,"effect":"once","note":"arguments changed: d4735e3a before, f5ca38f7 now","args":20,"rev":1,"over":2},"wait":{"ask":{"why":"changed"}}}
+          + approval.requested {"ask":{"who":"operator","message":"the arguments of `pay` (step 2) have changed: which counts?"},"n":4,"why":"changed","step":"pay","args":20,"candidates":[2]}
           > 5: wait Ask approval
         decide
-          + approval.decided {"by":"ann","decision":"run","n":4}
+          + approval.decided {"by":"ann","n":4,"decision":"run"}
           + step.started {"n":4}
           > 5: execute 4.1 key
         done
@@ -104,7 +104,7 @@ fn a_question_survives_crashes_and_is_answered_without_a_worker() {
     bench.start().code("a", json!(1)).once("pay", json!(20)).code("b", json!(3));
     expect![[r#"
         decide
-          + approval.decided {"by":"ann","decision":{"complete":{"value":"by hand"}},"n":4}
+          + approval.decided {"by":"ann","n":4,"decision":{"complete":{"value":"by hand"}}}
           + step.completed {"n":4,"value":"by hand"}
         start
           + run.started {"inc":3,"worker":"w1"}
@@ -147,16 +147,16 @@ fn policies_can_be_chosen() {
     bench.step_with("pay", code(Effect::Once, json!(20)), None, |step| step.on_change = Some(OnChange::Fail));
     expect![[r#"
         4 a
-          + step.waiting {"n":4,"step":{"args":10,"name":"a","note":"arguments changed: 6b86b273 before, 4a44dc15 now","occ":1,"over":1,"rev":1},"wait":{"ask":{"why":"changed"}}}
-          + approval.requested {"args":10,"ask":{"message":"the arguments of `a` (step 1) have changed: which counts?","who":"operator"},"candidates":[1],"n":4,"step":"a","why":"changed"}
+          + step.waiting {"n":4,"step":{"name":"a","occ":1,"note":"arguments changed: 6b86b273 before, 4a44dc15 now","args":10,"rev":1,"over":1},"wait":{"ask":{"why":"changed"}}}
+          + approval.requested {"ask":{"who":"operator","message":"the arguments of `a` (step 1) have changed: which counts?"},"n":4,"why":"changed","step":"a","args":10,"candidates":[1]}
           > 4: wait Ask approval
         decide
-          + approval.decided {"by":"ann","decision":"fail","n":4}
-          + step.failed {"attempt":0,"error":{"message":"ann ruled that `a` fails (changed)","name":"RuledFailed","retryable":false},"n":4}
+          + approval.decided {"by":"ann","n":4,"decision":"fail"}
+          + step.failed {"n":4,"error":{"name":"RuledFailed","message":"ann ruled that `a` fails (changed)","retryable":false},"attempt":0}
           > 4: error RuledFailed: ann ruled that `a` fails (changed)
         5 pay
-          + step.failed {"attempt":0,"error":{"message":"`pay` (step 2) is asked for with other arguments, and its policy is to fail","name":"ArgumentsChanged","retryable":false},"n":5,"step":{"args":20,"effect":"once","name":"pay","note":"arguments changed: d4735e3a before, f5ca38f7 now","occ":1,"rev":1}}
-          + run.failed {"error":{"message":"`pay` (step 2) is asked for with other arguments, and its policy is to fail","name":"ArgumentsChanged","retryable":false},"orphans":[{"n":3,"name":"b","state":"completed"}]}
+          + step.failed {"n":5,"step":{"name":"pay","occ":1,"effect":"once","note":"arguments changed: d4735e3a before, f5ca38f7 now","args":20,"rev":1},"error":{"name":"ArgumentsChanged","message":"`pay` (step 2) is asked for with other arguments, and its policy is to fail","retryable":false},"attempt":0}
+          + run.failed {"error":{"name":"ArgumentsChanged","message":"`pay` (step 2) is asked for with other arguments, and its policy is to fail","retryable":false},"orphans":[{"n":3,"name":"b","state":"completed"}]}
           > 5: error ArgumentsChanged: `pay` (step 2) is asked for with other arguments, and its policy is to fail
           > close 2 failed
     "#]].assert_eq(&bench.trace());
@@ -170,8 +170,8 @@ fn a_recorded_once_effect_counts_although_the_code_says_less() {
         4 a
           > 4: recorded "A"
         5 pay
-          + step.waiting {"n":4,"step":{"args":20,"effect":"once","name":"pay","note":"arguments changed: d4735e3a before, f5ca38f7 now; effect changed: once before, idempotent now","occ":1,"over":2,"rev":1},"wait":{"ask":{"why":"changed"}}}
-          + approval.requested {"args":20,"ask":{"message":"the arguments of `pay` (step 2) have changed: which counts?","who":"operator"},"candidates":[2],"n":4,"step":"pay","why":"changed"}
+          + step.waiting {"n":4,"step":{"name":"pay","occ":1,"effect":"once","note":"arguments changed: d4735e3a before, f5ca38f7 now; effect changed: once before, idempotent now","args":20,"rev":1,"over":2},"wait":{"ask":{"why":"changed"}}}
+          + approval.requested {"ask":{"who":"operator","message":"the arguments of `pay` (step 2) have changed: which counts?"},"n":4,"why":"changed","step":"pay","args":20,"candidates":[2]}
           > 5: wait Ask approval
     "#]].assert_eq(&bench.trace());
 }
@@ -185,11 +185,11 @@ fn an_inserted_once_step_waits_and_then_asks() {
         4 notify
           > 4: wait Ask
         1000 ms pass
-          + step.waiting {"n":4,"step":{"args":9,"effect":"once","name":"notify","note":"new"},"wait":{"ask":{"why":"new_once"}}}
-          + approval.requested {"args":9,"ask":{"message":"`notify` is new, while the code has not asked for `pay` (step 2)","who":"operator"},"candidates":[2],"n":4,"step":"notify","why":"new_once"}
+          + step.waiting {"n":4,"step":{"name":"notify","effect":"once","note":"new","args":9},"wait":{"ask":{"why":"new_once"}}}
+          + approval.requested {"ask":{"who":"operator","message":"`notify` is new, while the code has not asked for `pay` (step 2)"},"n":4,"why":"new_once","step":"notify","args":9,"candidates":[2]}
           > 4: wait Ask approval
         decide
-          + approval.decided {"by":"ann","decision":"run","n":4}
+          + approval.decided {"by":"ann","n":4,"decision":"run"}
           + step.started {"n":4}
           > 4: execute 4.1 key
         done
@@ -218,12 +218,12 @@ fn a_renamed_once_step_can_be_ruled_to_be_the_old_one() {
         5 charge
           > 5: wait Ask
         1000 ms pass
-          + step.waiting {"n":4,"step":{"args":2,"effect":"once","name":"charge","note":"new"},"wait":{"ask":{"why":"new_once"}}}
-          + approval.requested {"args":2,"ask":{"message":"`charge` is new, while the code has not asked for `pay` (step 2)","who":"operator"},"candidates":[2],"n":4,"step":"charge","why":"new_once"}
+          + step.waiting {"n":4,"step":{"name":"charge","effect":"once","note":"new","args":2},"wait":{"ask":{"why":"new_once"}}}
+          + approval.requested {"ask":{"who":"operator","message":"`charge` is new, while the code has not asked for `pay` (step 2)"},"n":4,"why":"new_once","step":"charge","args":2,"candidates":[2]}
           > 5: wait Ask approval
         decide
-          + approval.decided {"by":"ann","decision":{"reuse":{}},"n":4}
-          + step.completed {"from":2,"n":4}
+          + approval.decided {"by":"ann","n":4,"decision":{"reuse":{}}}
+          + step.completed {"n":4,"from":2}
           > 5: recorded "P"
         6 b
           > 6: recorded "B" live
@@ -288,7 +288,7 @@ fn deleted_steps_are_orphans() {
         4 a
           > 4: recorded "A"
         complete
-          + run.completed {"orphans":[{"effect":"once","n":2,"name":"pay","state":"completed"},{"n":3,"name":"b","state":"completed"}],"result":1}
+          + run.completed {"result":1,"orphans":[{"n":2,"name":"pay","effect":"once","state":"completed"},{"n":3,"name":"b","state":"completed"}]}
           > close 2 completed
     "#]].assert_eq(&bench.trace());
 }
@@ -306,7 +306,7 @@ fn parallel_once_steps_wait_for_each_other() {
         5 log
           > 5: wait Ask
         6 pay
-          + step.started {"n":4,"step":{"args":5,"effect":"once","name":"log","note":"new","scope":"g.0"}}
+          + step.started {"n":4,"step":{"scope":"g.0","name":"log","effect":"once","note":"new","args":5}}
           > 6: recorded "P"
           > 5: execute 4.1 key
     "#]]
@@ -325,12 +325,12 @@ fn a_step_moved_into_a_branch_asks() {
         5 pay
           > 5: wait Ask
         1000 ms pass
-          + step.waiting {"n":4,"step":{"args":2,"effect":"once","name":"pay","note":"new","scope":"g.0"},"wait":{"ask":{"why":"new_once"}}}
-          + approval.requested {"args":2,"ask":{"message":"`pay` is new, while the code has not asked for `pay` (step 2)","who":"operator"},"candidates":[2],"n":4,"step":"g.0/pay","why":"new_once"}
+          + step.waiting {"n":4,"step":{"scope":"g.0","name":"pay","effect":"once","note":"new","args":2},"wait":{"ask":{"why":"new_once"}}}
+          + approval.requested {"ask":{"who":"operator","message":"`pay` is new, while the code has not asked for `pay` (step 2)"},"n":4,"why":"new_once","step":"g.0/pay","args":2,"candidates":[2]}
           > 5: wait Ask approval
         decide
-          + approval.decided {"by":"ann","decision":{"reuse":{"step":2}},"n":4}
-          + step.completed {"from":2,"n":4}
+          + approval.decided {"by":"ann","n":4,"decision":{"reuse":{"step":2}}}
+          + step.completed {"n":4,"from":2}
           > 5: recorded "P"
     "#]].assert_eq(&bench.trace());
 }
@@ -342,11 +342,11 @@ fn another_kind_at_the_same_place_is_a_change() {
     bench.step("pay", Body::Sleep { ms: 5 });
     expect![[r#"
         4 a
-          + step.completed {"n":4,"step":{"kind":"now","name":"a","note":"kind changed: code before, now now; revision 1","occ":1,"over":1,"rev":1},"value":1000000}
+          + step.completed {"n":4,"step":{"name":"a","occ":1,"kind":"now","note":"kind changed: code before, now now; revision 1","rev":1,"over":1},"value":1000000}
           > 4: value 1000000
         5 pay
-          + step.waiting {"n":5,"step":{"kind":"sleep","name":"pay","note":"kind changed: code before, sleep now","occ":1,"over":2,"rev":1},"wait":{"ask":{"why":"changed"}}}
-          + approval.requested {"ask":{"message":"the arguments of `pay` (step 2) have changed: which counts?","who":"operator"},"candidates":[2],"n":5,"step":"pay","why":"changed"}
+          + step.waiting {"n":5,"step":{"name":"pay","occ":1,"kind":"sleep","note":"kind changed: code before, sleep now","rev":1,"over":2},"wait":{"ask":{"why":"changed"}}}
+          + approval.requested {"ask":{"who":"operator","message":"the arguments of `pay` (step 2) have changed: which counts?"},"n":5,"why":"changed","step":"pay","candidates":[2]}
           > 5: wait Ask approval
     "#]].assert_eq(&bench.trace());
 }
@@ -367,7 +367,7 @@ fn an_inserted_call_of_the_same_name_leaves_the_others_their_values() {
         4 s
           > 4: execute -.1
         done
-          + step.completed {"n":4,"step":{"args":"new","name":"s","note":"arguments changed: 5feceb66 before, 80270e39 now; revision 1","occ":1,"over":1,"rev":1},"value":"new"}
+          + step.completed {"n":4,"step":{"name":"s","occ":1,"note":"arguments changed: 5feceb66 before, 80270e39 now; revision 1","args":"new","rev":1,"over":1},"value":"new"}
           > 4: value "new"
         5 s
           + incarnation.diverged {"inc":2,"notes":[{"n":1,"what":"its value is kept, although another call took its place"}]}
@@ -389,7 +389,7 @@ fn a_new_step_at_a_place_that_was_reordered_away_has_its_own_key() {
         3 s
           > 3: recorded 2
         4 s
-          + step.started {"n":3,"step":{"args":"c","effect":"idempotent","name":"s","note":"new","occ":2,"rev":1}}
+          + step.started {"n":3,"step":{"name":"s","occ":2,"effect":"idempotent","note":"new","args":"c","rev":1}}
           > 4: execute 3.1 key
     "#]]
     .assert_eq(&bench.trace());

@@ -21,20 +21,20 @@ fn a_person_settles_a_doubt() {
           + run.started {"inc":1,"worker":"w1"}
           > start inc 1 recorded 0 live true
         1 pay
-          + step.started {"n":1,"step":{"args":1,"effect":"once","name":"pay"}}
+          + step.started {"n":1,"step":{"name":"pay","effect":"once","args":1}}
           > 1: execute 1.1 key
         lost
           + run.interrupted {"inc":1,"reason":"gone"}
-          + step.in_doubt {"attempt":1,"n":1,"reason":"gone"}
+          + step.in_doubt {"n":1,"attempt":1,"reason":"gone"}
         start
           + run.started {"inc":2,"worker":"w1"}
           > start inc 2 recorded 1 live false
         2 pay
-          + approval.requested {"args":1,"ask":{"message":"did `pay` (step 1) take place?","who":"operator"},"n":1,"step":"pay","why":"in_doubt"}
+          + approval.requested {"ask":{"who":"operator","message":"did `pay` (step 1) take place?"},"n":1,"why":"in_doubt","step":"pay","args":1}
           > 2: wait Ask approval
         decide
-          + approval.decided {"by":"ann","decision":{"complete":{"value":"paid"}},"n":1}
-          + step.resolved {"attempt":1,"by":"person","how":{"completed":{"value":"paid"}},"n":1}
+          + approval.decided {"by":"ann","n":1,"decision":{"complete":{"value":"paid"}}}
+          + step.resolved {"n":1,"attempt":1,"how":{"completed":{"value":"paid"}},"by":"person"}
           > 2: value "paid" live
         lost
           + run.interrupted {"inc":2,"reason":"gone"}
@@ -55,24 +55,24 @@ fn not_done_grants_another_attempt() {
           + run.started {"inc":1,"worker":"w1"}
           > start inc 1 recorded 0 live true
         1 pay
-          + step.started {"n":1,"step":{"args":1,"effect":"once","name":"pay"}}
+          + step.started {"n":1,"step":{"name":"pay","effect":"once","args":1}}
           > 1: execute 1.1 key
         lost
           + run.interrupted {"inc":1,"reason":"gone"}
-          + step.in_doubt {"attempt":1,"n":1,"reason":"gone"}
+          + step.in_doubt {"n":1,"attempt":1,"reason":"gone"}
         start
           + run.started {"inc":2,"worker":"w1"}
           > start inc 2 recorded 1 live false
         2 pay
-          + approval.requested {"args":1,"ask":{"message":"did `pay` (step 1) take place?","who":"operator"},"n":1,"step":"pay","why":"in_doubt"}
+          + approval.requested {"ask":{"who":"operator","message":"did `pay` (step 1) take place?"},"n":1,"why":"in_doubt","step":"pay","args":1}
           > 2: wait Ask approval
         decide
-          + approval.decided {"by":"ann","decision":"not_done","n":1}
-          + step.resolved {"attempt":1,"by":"person","how":"not_done","n":1}
-          + step.started {"attempt":2,"n":1}
+          + approval.decided {"by":"ann","n":1,"decision":"not_done"}
+          + step.resolved {"n":1,"attempt":1,"how":"not_done","by":"person"}
+          + step.started {"n":1,"attempt":2}
           > 2: execute 1.2 key
         done
-          + step.completed {"attempt":2,"n":1,"value":"paid"}
+          + step.completed {"n":1,"value":"paid","attempt":2}
           > 2: value "paid" live
     "#]].assert_eq(&bench.trace());
 }
@@ -86,20 +86,20 @@ fn fail_is_raised_in_the_agent() {
           + run.started {"inc":1,"worker":"w1"}
           > start inc 1 recorded 0 live true
         1 pay
-          + step.started {"n":1,"step":{"args":1,"effect":"once","name":"pay"}}
+          + step.started {"n":1,"step":{"name":"pay","effect":"once","args":1}}
           > 1: execute 1.1 key
         lost
           + run.interrupted {"inc":1,"reason":"gone"}
-          + step.in_doubt {"attempt":1,"n":1,"reason":"gone"}
+          + step.in_doubt {"n":1,"attempt":1,"reason":"gone"}
         start
           + run.started {"inc":2,"worker":"w1"}
           > start inc 2 recorded 1 live false
         2 pay
-          + approval.requested {"args":1,"ask":{"message":"did `pay` (step 1) take place?","who":"operator"},"n":1,"step":"pay","why":"in_doubt"}
+          + approval.requested {"ask":{"who":"operator","message":"did `pay` (step 1) take place?"},"n":1,"why":"in_doubt","step":"pay","args":1}
           > 2: wait Ask approval
         decide
-          + approval.decided {"by":"ann","decision":"fail","n":1}
-          + step.resolved {"attempt":1,"by":"person","how":{"failed":{"error":{"message":"ann ruled that `pay` fails (in_doubt)","name":"RuledFailed","retryable":false}}},"n":1}
+          + approval.decided {"by":"ann","n":1,"decision":"fail"}
+          + step.resolved {"n":1,"attempt":1,"how":{"failed":{"error":{"name":"RuledFailed","message":"ann ruled that `pay` fails (in_doubt)","retryable":false}}},"by":"person"}
           > 2: error RuledFailed: ann ruled that `pay` fails (in_doubt)
     "#]].assert_eq(&bench.trace());
 }
@@ -118,30 +118,30 @@ fn a_probe_settles_a_doubt() {
           + run.started {"inc":1,"worker":"w1"}
           > start inc 1 recorded 0 live true
         1 pay
-          + step.started {"n":1,"probe":true,"step":{"args":1,"effect":"once","name":"pay"}}
+          + step.started {"n":1,"step":{"name":"pay","effect":"once","args":1},"probe":true}
           > 1: execute 1.1 key
         lost
           + run.interrupted {"inc":1,"reason":"gone"}
-          + step.in_doubt {"attempt":1,"n":1,"reason":"gone"}
+          + step.in_doubt {"n":1,"attempt":1,"reason":"gone"}
         start
           + run.started {"inc":2,"worker":"w1"}
           > start inc 2 recorded 1 live false
         2 pay
           > 2: probe 1.1 1
         probed
-          + step.resolved {"attempt":1,"by":"probe","how":"not_done","n":1}
-          + step.started {"attempt":2,"n":1,"probe":true}
+          + step.resolved {"n":1,"attempt":1,"how":"not_done","by":"probe"}
+          + step.started {"n":1,"attempt":2,"probe":true}
           > 2: execute 1.2 key
         lost
           + run.interrupted {"inc":2,"reason":"gone"}
-          + step.in_doubt {"attempt":2,"n":1,"reason":"gone"}
+          + step.in_doubt {"n":1,"attempt":2,"reason":"gone"}
         start
           + run.started {"inc":3,"worker":"w1"}
           > start inc 3 recorded 1 live false
         3 pay
           > 3: probe 1.2 1
         probed
-          + step.resolved {"attempt":2,"by":"probe","how":{"completed":{"value":"paid"}},"n":1}
+          + step.resolved {"n":1,"attempt":2,"how":{"completed":{"value":"paid"}},"by":"probe"}
           > 3: value "paid" live
     "#]]
     .assert_eq(&bench.trace());
@@ -159,22 +159,22 @@ fn a_probe_that_cannot_tell_leads_to_a_person() {
           + run.started {"inc":1,"worker":"w1"}
           > start inc 1 recorded 0 live true
         1 pay
-          + step.started {"n":1,"probe":true,"step":{"args":1,"effect":"once","name":"pay"}}
+          + step.started {"n":1,"step":{"name":"pay","effect":"once","args":1},"probe":true}
           > 1: execute 1.1 key
         lost
           + run.interrupted {"inc":1,"reason":"gone"}
-          + step.in_doubt {"attempt":1,"n":1,"reason":"gone"}
+          + step.in_doubt {"n":1,"attempt":1,"reason":"gone"}
         start
           + run.started {"inc":2,"worker":"w1"}
           > start inc 2 recorded 1 live false
         2 pay
           > 2: probe 1.1 1
         probed
-          + approval.requested {"args":1,"ask":{"message":"did `pay` (step 1) take place?","who":"operator"},"n":1,"step":"pay","why":"in_doubt"}
+          + approval.requested {"ask":{"who":"operator","message":"did `pay` (step 1) take place?"},"n":1,"why":"in_doubt","step":"pay","args":1}
           > 2: wait Ask approval
         decide
-          + approval.decided {"by":"ann","decision":{"complete":{"value":"paid"}},"n":1}
-          + step.resolved {"attempt":1,"by":"person","how":{"completed":{"value":"paid"}},"n":1}
+          + approval.decided {"by":"ann","n":1,"decision":{"complete":{"value":"paid"}}}
+          + step.resolved {"n":1,"attempt":1,"how":{"completed":{"value":"paid"}},"by":"person"}
           > 2: value "paid" live
     "#]].assert_eq(&bench.trace());
 }
@@ -198,15 +198,15 @@ fn a_tools_probe_is_dispatched() {
         1 pay/refund
           > want Call(1) Tool("pay/refund")
         ready
-          + step.started {"n":1,"probe":true,"step":{"args":{"cents":5},"effect":"once","kind":"tool","name":"pay/refund"}}
+          + step.started {"n":1,"step":{"name":"pay/refund","kind":"tool","effect":"once","args":{"cents":5}},"probe":true}
           > dispatch Call(1) 1.1 Execute Tool { name: "pay/refund", args: Object {"cents": Number(5)} } key true
         grants lost
-          + step.in_doubt {"attempt":1,"n":1,"reason":"gone"}
+          + step.in_doubt {"n":1,"attempt":1,"reason":"gone"}
           > want Call(1) Tool("pay/status")
         ready
           > dispatch Call(1) 1.1 Probe Tool { name: "pay/status", args: Object {"args": Object {"cents": Number(5)}, "idempotency_key": String("ylB8ptRUOltuRpUDPecDRjzHcIt0JOozNl7_XxTG_gY")} } key true
         probe done
-          + step.resolved {"attempt":1,"by":"probe","how":{"completed":{"value":"paid"}},"n":1}
+          + step.resolved {"n":1,"attempt":1,"how":{"completed":{"value":"paid"}},"by":"probe"}
           > 1: value "paid" live
     "#]].assert_eq(&bench.trace());
 }
@@ -222,20 +222,20 @@ fn a_late_outcome_beats_the_question() {
           + run.started {"inc":1,"worker":"w1"}
           > start inc 1 recorded 0 live true
         1 pay
-          + step.started {"n":1,"step":{"args":1,"effect":"once","name":"pay"}}
+          + step.started {"n":1,"step":{"name":"pay","effect":"once","args":1}}
           > 1: execute 1.1 key
         lost
           + run.interrupted {"inc":1,"reason":"gone"}
-          + step.in_doubt {"attempt":1,"n":1,"reason":"gone"}
+          + step.in_doubt {"n":1,"attempt":1,"reason":"gone"}
         start
           + run.started {"inc":2,"worker":"w1"}
           > start inc 2 recorded 1 live false
         2 pay
-          + approval.requested {"args":1,"ask":{"message":"did `pay` (step 1) take place?","who":"operator"},"n":1,"step":"pay","why":"in_doubt"}
+          + approval.requested {"ask":{"who":"operator","message":"did `pay` (step 1) take place?"},"n":1,"why":"in_doubt","step":"pay","args":1}
           > 2: wait Ask approval
         late
           + approval.withdrawn {"reason":"the doubt is settled"}
-          + step.resolved {"attempt":1,"by":"late","how":{"completed":{"value":"paid"}},"n":1}
+          + step.resolved {"n":1,"attempt":1,"how":{"completed":{"value":"paid"}},"by":"late"}
           > late taken 1.1
           > 2: value "paid" live
     "#]].assert_eq(&bench.trace());
@@ -252,19 +252,19 @@ fn a_timeout_of_a_once_step_is_a_doubt() {
           + run.started {"inc":1,"worker":"w1"}
           > start inc 1 recorded 0 live true
         1 pay
-          + step.started {"n":1,"step":{"args":1,"effect":"once","name":"pay"}}
+          + step.started {"n":1,"step":{"name":"pay","effect":"once","args":1}}
           > 1: execute 1.1 key
         done
-          + step.in_doubt {"attempt":1,"n":1,"reason":"it took longer than its timeout"}
-          + approval.requested {"args":1,"ask":{"message":"did `pay` (step 1) take place?","who":"operator"},"n":1,"step":"pay","why":"in_doubt"}
+          + step.in_doubt {"n":1,"attempt":1,"reason":"it took longer than its timeout"}
+          + approval.requested {"ask":{"who":"operator","message":"did `pay` (step 1) take place?"},"n":1,"why":"in_doubt","step":"pay","args":1}
           > 1: wait Ask approval
         2 pay2
-          + step.started {"n":2,"step":{"args":1,"effect":"once","name":"pay2"}}
+          + step.started {"n":2,"step":{"name":"pay2","effect":"once","args":1}}
           > 2: execute 2.1 key
         5000 ms pass
         6000 ms pass
-          + step.in_doubt {"attempt":1,"n":2,"reason":"it took longer than its timeout"}
-          + approval.requested {"args":1,"ask":{"message":"did `pay2` (step 2) take place?","who":"operator"},"n":2,"step":"pay2","why":"in_doubt"}
+          + step.in_doubt {"n":2,"attempt":1,"reason":"it took longer than its timeout"}
+          + approval.requested {"ask":{"who":"operator","message":"did `pay2` (step 2) take place?"},"n":2,"why":"in_doubt","step":"pay2","args":1}
           > 2: wait Ask approval
     "#]].assert_eq(&bench.trace());
 }
@@ -280,7 +280,7 @@ fn an_idempotent_step_is_in_doubt_after_its_key_window() {
           + run.started {"inc":1,"worker":"w1"}
           > start inc 1 recorded 0 live true
         1 pay
-          + step.started {"key_until":"1970-01-01T00:17:40.000000Z","n":1,"step":{"args":1,"effect":"idempotent","name":"pay"}}
+          + step.started {"n":1,"step":{"name":"pay","effect":"idempotent","args":1},"key_until":"1970-01-01T00:17:40.000000Z"}
           > 1: execute 1.1 key
         59000 ms pass
         lost
@@ -289,7 +289,7 @@ fn an_idempotent_step_is_in_doubt_after_its_key_window() {
           + run.started {"inc":2,"worker":"w1"}
           > start inc 2 recorded 1 live false
         2 pay
-          + step.started {"attempt":2,"n":1}
+          + step.started {"n":1,"attempt":2}
           > 2: execute 1.2 key
         2000 ms pass
         lost
@@ -298,8 +298,8 @@ fn an_idempotent_step_is_in_doubt_after_its_key_window() {
           + run.started {"inc":3,"worker":"w1"}
           > start inc 3 recorded 1 live false
         3 pay
-          + step.in_doubt {"attempt":2,"n":1,"reason":"the idempotency key may have been forgotten"}
-          + approval.requested {"args":1,"ask":{"message":"did `pay` (step 1) take place?","who":"operator"},"n":1,"step":"pay","why":"in_doubt"}
+          + step.in_doubt {"n":1,"attempt":2,"reason":"the idempotency key may have been forgotten"}
+          + approval.requested {"ask":{"who":"operator","message":"did `pay` (step 1) take place?"},"n":1,"why":"in_doubt","step":"pay","args":1}
           > 3: wait Ask approval
     "#]].assert_eq(&bench.trace());
 }
@@ -314,26 +314,26 @@ fn changed_arguments_wait_for_the_doubt_about_the_old_ones() {
           + run.started {"inc":1,"worker":"w1"}
           > start inc 1 recorded 0 live true
         1 pay
-          + step.started {"n":1,"step":{"args":1,"effect":"once","name":"pay"}}
+          + step.started {"n":1,"step":{"name":"pay","effect":"once","args":1}}
           > 1: execute 1.1 key
         lost
           + run.interrupted {"inc":1,"reason":"gone"}
-          + step.in_doubt {"attempt":1,"n":1,"reason":"gone"}
+          + step.in_doubt {"n":1,"attempt":1,"reason":"gone"}
         start
           + run.started {"inc":2,"worker":"w1"}
           > start inc 2 recorded 1 live false
         2 pay
-          + approval.requested {"ask":{"message":"did `pay` (step 1) take place?","who":"operator"},"n":1,"step":"pay","why":"in_doubt"}
+          + approval.requested {"ask":{"who":"operator","message":"did `pay` (step 1) take place?"},"n":1,"why":"in_doubt","step":"pay"}
           > 2: wait Ask
         decide
-          + approval.decided {"by":"ann","decision":{"complete":{"value":"paid"}},"n":1}
-          + step.resolved {"attempt":1,"by":"person","how":{"completed":{"value":"paid"}},"n":1}
-          + step.waiting {"n":2,"step":{"args":2,"effect":"once","name":"pay","note":"arguments changed: 6b86b273 before, d4735e3a now","occ":1,"over":1,"rev":1},"wait":{"ask":{"why":"changed"}}}
-          + approval.requested {"args":2,"ask":{"message":"the arguments of `pay` (step 1) have changed: which counts?","who":"operator"},"candidates":[1],"n":2,"step":"pay","why":"changed"}
+          + approval.decided {"by":"ann","n":1,"decision":{"complete":{"value":"paid"}}}
+          + step.resolved {"n":1,"attempt":1,"how":{"completed":{"value":"paid"}},"by":"person"}
+          + step.waiting {"n":2,"step":{"name":"pay","occ":1,"effect":"once","note":"arguments changed: 6b86b273 before, d4735e3a now","args":2,"rev":1,"over":1},"wait":{"ask":{"why":"changed"}}}
+          + approval.requested {"ask":{"who":"operator","message":"the arguments of `pay` (step 1) have changed: which counts?"},"n":2,"why":"changed","step":"pay","args":2,"candidates":[1]}
           > 2: wait Ask approval
         decide
-          + approval.decided {"by":"ann","decision":{"reuse":{}},"n":2}
-          + step.completed {"from":1,"n":2}
+          + approval.decided {"by":"ann","n":2,"decision":{"reuse":{}}}
+          + step.completed {"n":2,"from":1}
           > 2: recorded "paid" live
     "#]].assert_eq(&bench.trace());
 }

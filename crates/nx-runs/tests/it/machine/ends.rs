@@ -29,21 +29,21 @@ fn failure_undoes_in_reverse() {
     bench.ready(Slot::Undo(1), None).tool_done(4, 1, Outcome::Ok(json!(null)));
     expect![[r#"
         fail
-          + run.compensating {"cause":{"failed":{"message":"it broke","name":"ValueError"}}}
+          + run.compensating {"cause":{"failed":{"name":"ValueError","message":"it broke"}}}
           > close 1 failed
           > want Undo(2) Agent("refund")
         ready
-          + step.started {"n":3,"step":{"args":{"undoes":2},"effect":"idempotent","key":"2","kind":"undo","name":"pay","note":"undoes step 2 by `refund`","scope":"undo"}}
+          + step.started {"n":3,"step":{"scope":"undo","name":"pay","key":"2","kind":"undo","effect":"idempotent","note":"undoes step 2 by `refund`","args":{"undoes":2}}}
           > dispatch Undo(2) 3.1 Execute UndoFunction { agent: "refund", function: "refund", args: ArgsAt(4), result: ValueAt(5) } key true
         tool done
           + step.completed {"n":3}
           > want Undo(1) Agent("refund")
         ready
-          + step.started {"n":4,"step":{"args":{"undoes":1},"effect":"idempotent","key":"1","kind":"undo","name":"book","note":"undoes step 1 by `unbook`","scope":"undo"}}
+          + step.started {"n":4,"step":{"scope":"undo","name":"book","key":"1","kind":"undo","effect":"idempotent","note":"undoes step 1 by `unbook`","args":{"undoes":1}}}
           > dispatch Undo(1) 4.1 Execute UndoFunction { agent: "refund", function: "unbook", args: ArgsAt(3), result: ValueAt(3) } key true
         tool done
           + step.completed {"n":4}
-          + run.failed {"error":{"message":"it broke","name":"ValueError"}}
+          + run.failed {"error":{"name":"ValueError","message":"it broke"}}
     "#]].assert_eq(&bench.trace());
 }
 
@@ -61,28 +61,28 @@ fn undoing_goes_on_after_a_crash() {
     bench.ready(Slot::Undo(1), None).tool_done(4, 1, Outcome::Ok(json!(null)));
     expect![[r#"
         fail
-          + run.compensating {"cause":{"failed":{"message":"it broke","name":"ValueError"}}}
+          + run.compensating {"cause":{"failed":{"name":"ValueError","message":"it broke"}}}
           > close 1 failed
           > want Undo(2) Agent("refund")
         ready
-          + step.started {"n":3,"step":{"args":{"undoes":2},"effect":"idempotent","key":"2","kind":"undo","name":"pay","note":"undoes step 2 by `refund`","scope":"undo"}}
+          + step.started {"n":3,"step":{"scope":"undo","name":"pay","key":"2","kind":"undo","effect":"idempotent","note":"undoes step 2 by `refund`","args":{"undoes":2}}}
           > dispatch Undo(2) 3.1 Execute UndoFunction { agent: "refund", function: "refund", args: ArgsAt(4), result: ValueAt(5) } key true
         crash
         0 ms pass
         grants lost
           > want Undo(2) Agent("refund")
         ready
-          + step.started {"attempt":2,"n":3}
+          + step.started {"n":3,"attempt":2}
           > dispatch Undo(2) 3.2 Execute UndoFunction { agent: "refund", function: "refund", args: ArgsAt(4), result: ValueAt(5) } key true
         tool done
-          + step.completed {"attempt":2,"n":3}
+          + step.completed {"n":3,"attempt":2}
           > want Undo(1) Agent("refund")
         ready
-          + step.started {"n":4,"step":{"args":{"undoes":1},"effect":"idempotent","key":"1","kind":"undo","name":"book","note":"undoes step 1 by `unbook`","scope":"undo"}}
+          + step.started {"n":4,"step":{"scope":"undo","name":"book","key":"1","kind":"undo","effect":"idempotent","note":"undoes step 1 by `unbook`","args":{"undoes":1}}}
           > dispatch Undo(1) 4.1 Execute UndoFunction { agent: "refund", function: "unbook", args: ArgsAt(3), result: ValueAt(3) } key true
         tool done
           + step.completed {"n":4}
-          + run.failed {"error":{"message":"it broke","name":"ValueError"}}
+          + run.failed {"error":{"name":"ValueError","message":"it broke"}}
     "#]].assert_eq(&bench.trace());
 }
 
@@ -95,28 +95,28 @@ fn an_undo_is_retried_and_in_the_end_named() {
     bench.ready(Slot::Undo(1), None).tool_done(4, 1, Outcome::Ok(json!(null)));
     expect![[r#"
         fail
-          + run.compensating {"cause":{"failed":{"message":"it broke","name":"ValueError"}}}
+          + run.compensating {"cause":{"failed":{"name":"ValueError","message":"it broke"}}}
           > close 1 failed
           > want Undo(2) Agent("refund")
         ready
-          + step.started {"n":3,"step":{"args":{"undoes":2},"effect":"idempotent","key":"2","kind":"undo","name":"pay","note":"undoes step 2 by `refund`","scope":"undo"}}
+          + step.started {"n":3,"step":{"scope":"undo","name":"pay","key":"2","kind":"undo","effect":"idempotent","note":"undoes step 2 by `refund`","args":{"undoes":2}}}
           > dispatch Undo(2) 3.1 Execute UndoFunction { agent: "refund", function: "refund", args: ArgsAt(4), result: ValueAt(5) } key true
         tool done
-          + step.attempt_failed {"attempt":1,"error":{"message":"it broke","name":"IOError"},"n":3}
+          + step.attempt_failed {"n":3,"attempt":1,"error":{"name":"IOError","message":"it broke"}}
         1000 ms pass
           > want Undo(2) Agent("refund")
         ready
-          + step.started {"attempt":2,"n":3}
+          + step.started {"n":3,"attempt":2}
           > dispatch Undo(2) 3.2 Execute UndoFunction { agent: "refund", function: "refund", args: ArgsAt(4), result: ValueAt(5) } key true
         tool done
-          + step.failed {"attempt":2,"error":{"message":"it broke","name":"IOError"},"n":3}
+          + step.failed {"n":3,"error":{"name":"IOError","message":"it broke"},"attempt":2}
           > want Undo(1) Agent("refund")
         ready
-          + step.started {"n":4,"step":{"args":{"undoes":1},"effect":"idempotent","key":"1","kind":"undo","name":"book","note":"undoes step 1 by `unbook`","scope":"undo"}}
+          + step.started {"n":4,"step":{"scope":"undo","name":"book","key":"1","kind":"undo","effect":"idempotent","note":"undoes step 1 by `unbook`","args":{"undoes":1}}}
           > dispatch Undo(1) 4.1 Execute UndoFunction { agent: "refund", function: "unbook", args: ArgsAt(3), result: ValueAt(3) } key true
         tool done
           + step.completed {"n":4}
-          + run.failed {"error":{"message":"it broke","name":"ValueError"},"not_undone":[2]}
+          + run.failed {"error":{"name":"ValueError","message":"it broke"},"not_undone":[2]}
     "#]].assert_eq(&bench.trace());
 }
 
@@ -138,13 +138,13 @@ fn cancel_stops_the_agent_and_undoes() {
           > close 1 cancelled
           > want Undo(2) Agent("refund")
         ready
-          + step.started {"n":3,"step":{"args":{"undoes":2},"effect":"idempotent","key":"2","kind":"undo","name":"pay","note":"undoes step 2 by `refund`","scope":"undo"}}
+          + step.started {"n":3,"step":{"scope":"undo","name":"pay","key":"2","kind":"undo","effect":"idempotent","note":"undoes step 2 by `refund`","args":{"undoes":2}}}
           > dispatch Undo(2) 3.1 Execute UndoFunction { agent: "refund", function: "refund", args: ArgsAt(4), result: ValueAt(5) } key true
         tool done
           + step.completed {"n":3}
           > want Undo(1) Agent("refund")
         ready
-          + step.started {"n":4,"step":{"args":{"undoes":1},"effect":"idempotent","key":"1","kind":"undo","name":"book","note":"undoes step 1 by `unbook`","scope":"undo"}}
+          + step.started {"n":4,"step":{"scope":"undo","name":"book","key":"1","kind":"undo","effect":"idempotent","note":"undoes step 1 by `unbook`","args":{"undoes":1}}}
           > dispatch Undo(1) 4.1 Execute UndoFunction { agent: "refund", function: "unbook", args: ArgsAt(3), result: ValueAt(3) } key true
         tool done
           + step.completed {"n":4}
@@ -163,7 +163,7 @@ fn an_agent_that_does_not_stop_is_fenced() {
           + run.started {"inc":1,"worker":"w1"}
           > start inc 1 recorded 0 live true
         1 pay
-          + step.started {"n":1,"step":{"args":1,"effect":"once","name":"pay"}}
+          + step.started {"n":1,"step":{"name":"pay","effect":"once","args":1}}
           > 1: execute 1.1 key
         cancel
           + run.cancel_requested {"by":"ann","reason":"enough"}
@@ -172,11 +172,11 @@ fn an_agent_that_does_not_stop_is_fenced() {
           + run.compensating {"cause":{"cancelled":"enough"}}
           > close 1 cancelled
         30000 ms pass
-          + step.in_doubt {"attempt":1,"n":1,"reason":"its agent ended before it reported"}
-          + approval.requested {"ask":{"message":"did `pay` (step 1) take place?","who":"operator"},"n":1,"step":"pay","why":"in_doubt"}
+          + step.in_doubt {"n":1,"attempt":1,"reason":"its agent ended before it reported"}
+          + approval.requested {"ask":{"who":"operator","message":"did `pay` (step 1) take place?"},"n":1,"why":"in_doubt","step":"pay"}
         decide
-          + approval.decided {"by":"ann","decision":"not_done","n":1}
-          + step.resolved {"attempt":1,"by":"person","how":"not_done","n":1}
+          + approval.decided {"by":"ann","n":1,"decision":"not_done"}
+          + step.resolved {"n":1,"attempt":1,"how":"not_done","by":"person"}
           + run.cancelled {"reason":"enough"}
     "#]].assert_eq(&bench.trace());
 }
@@ -191,14 +191,14 @@ fn an_execution_left_behind_may_still_report() {
           + run.started {"inc":1,"worker":"w1"}
           > start inc 1 recorded 0 live true
         1 pay
-          + step.started {"n":1,"step":{"args":1,"effect":"once","name":"pay"}}
+          + step.started {"n":1,"step":{"name":"pay","effect":"once","args":1}}
           > 1: execute 1.1 key
         fail
-          + run.compensating {"cause":{"failed":{"message":"it broke","name":"ValueError"}}}
+          + run.compensating {"cause":{"failed":{"name":"ValueError","message":"it broke"}}}
           > close 1 failed
         done
           + step.completed {"n":1,"value":"paid"}
-          + run.failed {"error":{"message":"it broke","name":"ValueError"}}
+          + run.failed {"error":{"name":"ValueError","message":"it broke"}}
     "#]]
     .assert_eq(&bench.trace());
 }
@@ -213,14 +213,14 @@ fn the_deadline_fails_the_run() {
           + run.started {"inc":1,"worker":"w1"}
           > start inc 1 recorded 0 live true
         1 nap
-          + step.waiting {"n":1,"step":{"kind":"sleep","name":"nap"},"wait":{"sleep":{}}}
+          + step.waiting {"n":1,"step":{"name":"nap","kind":"sleep"},"wait":{"sleep":{}}}
           > 1: wait Sleep 3600000ms
         park
-          + run.interrupted {"inc":1,"parked":true,"reason":"parked: it only waits"}
+          + run.interrupted {"inc":1,"reason":"parked: it only waits","parked":true}
           > close 1 parked
         60000 ms pass
           + run.cancel_requested {"by":"deadline","reason":"the run's deadline has passed"}
-          + run.failed {"error":{"message":"the run's deadline has passed","name":"DeadlineExceeded","retryable":false},"orphans":[{"n":1,"name":"nap","state":"waiting"}]}
+          + run.failed {"error":{"name":"DeadlineExceeded","message":"the run's deadline has passed","retryable":false},"orphans":[{"n":1,"name":"nap","state":"waiting"}]}
     "#]].assert_eq(&bench.trace());
 }
 
@@ -241,10 +241,10 @@ fn a_retry_executes_the_failed_step_again() {
         3 a
           > 3: recorded "A"
         4 b
-          + step.started {"attempt":2,"n":2}
+          + step.started {"n":2,"attempt":2}
           > 4: execute 2.2 key
         done
-          + step.completed {"attempt":2,"n":2,"value":"B"}
+          + step.completed {"n":2,"value":"B","attempt":2}
           > 4: value "B" live
         complete
           + run.completed {"result":1}
@@ -287,16 +287,16 @@ fn one_retry_opens_all_branches_that_failed() {
           + run.started {"inc":2,"worker":"w1"}
           > start inc 2 recorded 2 live false
         3 left
-          + step.started {"attempt":2,"n":1}
+          + step.started {"n":1,"attempt":2}
           > 3: execute 1.2 key
         done
-          + step.completed {"attempt":2,"n":1,"value":"L"}
+          + step.completed {"n":1,"value":"L","attempt":2}
           > 3: value "L"
         4 right
-          + step.started {"attempt":2,"n":2}
+          + step.started {"n":2,"attempt":2}
           > 4: execute 2.2 key
         done
-          + step.completed {"attempt":2,"n":2,"value":"R"}
+          + step.completed {"n":2,"value":"R","attempt":2}
           > 4: value "R" live
         complete
           + run.completed {"result":1}
@@ -328,16 +328,16 @@ fn one_retry_opens_a_branch_that_failed_after_the_run() {
           + run.started {"inc":2,"worker":"w1"}
           > start inc 2 recorded 2 live false
         3 left
-          + step.started {"attempt":2,"n":1}
+          + step.started {"n":1,"attempt":2}
           > 3: execute 1.2 key
         done
-          + step.completed {"attempt":2,"n":1,"value":"L"}
+          + step.completed {"n":1,"value":"L","attempt":2}
           > 3: value "L"
         4 right
-          + step.started {"attempt":2,"n":2}
+          + step.started {"n":2,"attempt":2}
           > 4: execute 2.2 key
         done
-          + step.completed {"attempt":2,"n":2,"value":"R"}
+          + step.completed {"n":2,"value":"R","attempt":2}
           > 4: value "R" live
         complete
           + run.completed {"result":1}
@@ -369,10 +369,10 @@ fn a_retry_leaves_alone_what_the_code_had_handled() {
         5 fallback
           > 5: recorded "F"
         6 close
-          + step.started {"attempt":2,"n":3}
+          + step.started {"n":3,"attempt":2}
           > 6: execute 3.2 key
         done
-          + step.completed {"attempt":2,"n":3,"value":"C"}
+          + step.completed {"n":3,"value":"C","attempt":2}
           > 6: value "C" live
         complete
           + run.completed {"result":1}
@@ -393,12 +393,12 @@ fn a_retry_asks_about_a_failed_once_step() {
           + run.started {"inc":2,"worker":"w1"}
           > start inc 2 recorded 1 live false
         2 pay
-          + approval.requested {"args":1,"ask":{"message":"did `pay` (step 1) take place?","who":"operator"},"n":1,"step":"pay","why":"in_doubt"}
+          + approval.requested {"ask":{"who":"operator","message":"did `pay` (step 1) take place?"},"n":1,"why":"in_doubt","step":"pay","args":1}
           > 2: wait Ask approval
         decide
-          + approval.decided {"by":"ann","decision":"not_done","n":1}
-          + step.resolved {"attempt":1,"by":"person","how":"not_done","n":1}
-          + step.started {"attempt":2,"n":1}
+          + approval.decided {"by":"ann","n":1,"decision":"not_done"}
+          + step.resolved {"n":1,"attempt":1,"how":"not_done","by":"person"}
+          + step.started {"n":1,"attempt":2}
           > 2: execute 1.2 key
     "#]].assert_eq(&bench.trace());
 }
@@ -421,16 +421,16 @@ fn what_was_undone_is_executed_under_another_key_after_a_retry() {
         3 book
           > 3: execute -.1
         done
-          + step.completed {"n":5,"step":{"args":1,"name":"book","note":"was undone: executed again","occ":1,"over":1,"rev":1,"undo":{"function":"unbook"}},"value":"B2"}
+          + step.completed {"n":5,"step":{"name":"book","occ":1,"note":"was undone: executed again","args":1,"rev":1,"over":1,"undo":{"function":"unbook"}},"value":"B2"}
           > 3: value "B2"
         4 pay
-          + step.started {"n":6,"step":{"args":2,"effect":"idempotent","name":"pay","note":"was undone: executed again","occ":1,"over":2,"rev":1,"undo":{"function":"refund"}}}
+          + step.started {"n":6,"step":{"name":"pay","occ":1,"effect":"idempotent","note":"was undone: executed again","args":2,"rev":1,"over":2,"undo":{"function":"refund"}}}
           > 4: execute 6.1 key
         done
           + step.completed {"n":6,"value":"P2"}
           > 4: value "P2" live
         fail
-          + run.compensating {"cause":{"failed":{"message":"it broke","name":"Again"}}}
+          + run.compensating {"cause":{"failed":{"name":"Again","message":"it broke"}}}
           > close 2 failed
           > want Undo(6) Agent("refund")
     "#]].assert_eq(&bench.trace());
@@ -451,7 +451,7 @@ fn a_carry_begins_anew_within_the_run() {
           + run.started {"inc":1,"worker":"w1"}
           > start inc 1 recorded 0 live true
         1 pay
-          + step.started {"n":1,"step":{"args":1,"effect":"idempotent","name":"pay"}}
+          + step.started {"n":1,"step":{"name":"pay","effect":"idempotent","args":1}}
           > 1: execute 1.1 key
         carry too early
           ! invalid request: `carry` replaces the history: await every step first
@@ -462,7 +462,7 @@ fn a_carry_begins_anew_within_the_run() {
           + run.carried {"state":{"done":10}}
           > 91: value null live
         2 pay
-          + step.started {"n":2,"step":{"args":1,"effect":"idempotent","name":"pay"}}
+          + step.started {"n":2,"step":{"name":"pay","effect":"idempotent","args":1}}
           > 2: execute 2.1 key
         done
           + step.completed {"n":2,"value":"P2"}
@@ -499,21 +499,21 @@ fn a_carry_waits_until_doubts_are_settled() {
           + run.started {"inc":1,"worker":"w1"}
           > start inc 1 recorded 0 live true
         1 pay
-          + step.started {"n":1,"step":{"args":1,"effect":"once","name":"pay"}}
+          + step.started {"n":1,"step":{"name":"pay","effect":"once","args":1}}
           > 1: execute 1.1 key
         lost
           + run.interrupted {"inc":1,"reason":"gone"}
-          + step.in_doubt {"attempt":1,"n":1,"reason":"gone"}
+          + step.in_doubt {"n":1,"attempt":1,"reason":"gone"}
         start
           + run.started {"inc":2,"worker":"w1"}
           > start inc 2 recorded 1 live false
         carry
-          + approval.requested {"ask":{"message":"did `pay` (step 1) take place?","who":"operator"},"n":1,"step":"pay","why":"in_doubt"}
+          + approval.requested {"ask":{"who":"operator","message":"did `pay` (step 1) take place?"},"n":1,"why":"in_doubt","step":"pay"}
           > 50: wait Ask
         decide
-          + approval.decided {"by":"ann","decision":{"complete":{"value":"paid"}},"n":1}
-          + step.resolved {"attempt":1,"by":"person","how":{"completed":{"value":"paid"}},"n":1}
-          + run.carried {"orphans":[{"effect":"once","n":1,"name":"pay","state":"completed"}],"state":1}
+          + approval.decided {"by":"ann","n":1,"decision":{"complete":{"value":"paid"}}}
+          + step.resolved {"n":1,"attempt":1,"how":{"completed":{"value":"paid"}},"by":"person"}
+          + run.carried {"state":1,"orphans":[{"n":1,"name":"pay","effect":"once","state":"completed"}]}
           > 50: value null live
     "#]].assert_eq(&bench.trace());
 }
@@ -536,7 +536,7 @@ fn what_can_be_undone_survives_a_carry() {
           + run.compensating {"cause":{"cancelled":"enough"}}
           > want Undo(2) Agent("refund")
         ready
-          + step.started {"n":3,"step":{"args":{"undoes":2},"effect":"idempotent","key":"2","kind":"undo","name":"pay","note":"undoes step 2 by `refund`","scope":"undo"}}
+          + step.started {"n":3,"step":{"scope":"undo","name":"pay","key":"2","kind":"undo","effect":"idempotent","note":"undoes step 2 by `refund`","args":{"undoes":2}}}
           > dispatch Undo(2) 3.1 Execute UndoFunction { agent: "refund", function: "refund", args: ArgsAt(4), result: ValueAt(5) } key true
     "#]].assert_eq(&bench.trace());
 }
@@ -563,25 +563,25 @@ fn undo_of_a_once_tool_that_is_lost_is_a_doubt() {
         1 pay/refund
           > want Call(1) Tool("pay/refund")
         ready
-          + step.started {"n":1,"step":{"args":1,"effect":"idempotent","kind":"tool","name":"pay/refund","undo":{"tool":"pay/cancel"}}}
+          + step.started {"n":1,"step":{"name":"pay/refund","kind":"tool","effect":"idempotent","undo":{"tool":"pay/cancel"},"args":1}}
           > dispatch Call(1) 1.1 Execute Tool { name: "pay/refund", args: Number(1) } key true
         tool done
           + step.completed {"n":1,"value":"R"}
           > 1: value "R" live
         fail
-          + run.compensating {"cause":{"failed":{"message":"it broke","name":"ValueError"}}}
+          + run.compensating {"cause":{"failed":{"name":"ValueError","message":"it broke"}}}
           > close 1 failed
           > want Undo(1) Tool("pay/cancel")
         ready
-          + step.started {"n":2,"step":{"args":{"undoes":1},"effect":"once","key":"1","kind":"undo","name":"pay/refund","note":"undoes step 1 by `pay/cancel`","scope":"undo"}}
+          + step.started {"n":2,"step":{"scope":"undo","name":"pay/refund","key":"1","kind":"undo","effect":"once","note":"undoes step 1 by `pay/cancel`","args":{"undoes":1}}}
           > dispatch Undo(1) 2.1 Execute UndoTool { name: "pay/cancel", args: ArgsAt(3), result: ValueAt(4) } key true
         grants lost
-          + step.in_doubt {"attempt":1,"n":2,"reason":"x"}
-          + approval.requested {"ask":{"message":"did `undo/pay/refund` (step 2) take place?","who":"operator"},"n":2,"step":"undo/pay/refund","why":"in_doubt"}
+          + step.in_doubt {"n":2,"attempt":1,"reason":"x"}
+          + approval.requested {"ask":{"who":"operator","message":"did `undo/pay/refund` (step 2) take place?"},"n":2,"why":"in_doubt","step":"undo/pay/refund"}
         decide
-          + approval.decided {"by":"ann","decision":{"complete":{"value":null}},"n":2}
-          + step.resolved {"attempt":1,"by":"person","how":{"completed":{"value":null}},"n":2}
-          + run.failed {"error":{"message":"it broke","name":"ValueError"}}
+          + approval.decided {"by":"ann","n":2,"decision":{"complete":{"value":null}}}
+          + step.resolved {"n":2,"attempt":1,"how":{"completed":{"value":null}},"by":"person"}
+          + run.failed {"error":{"name":"ValueError","message":"it broke"}}
     "#]].assert_eq(&bench.trace());
 }
 
@@ -632,10 +632,10 @@ fn a_fork_reuses_earlier_steps_and_simulates_later_effects() {
         1 find
           > 1: recorded {"cents":84} live
         2 refund
-          + step.completed {"from":2,"n":4,"step":{"args":84,"effect":"idempotent","name":"refund","note":"simulated: the value is that of the run it was forked from"}}
+          + step.completed {"n":4,"step":{"name":"refund","effect":"idempotent","note":"simulated: the value is that of the run it was forked from","args":84},"from":2}
           > 2: recorded "R" live
         3 mail
-          + step.failed {"attempt":0,"error":{"message":"simulated effect has no recorded value; fork with --live to let it take place","name":"SimulatedEffect","retryable":false},"n":5,"step":{"args":"B","effect":"once","name":"mail"}}
+          + step.failed {"n":5,"step":{"name":"mail","effect":"once","args":"B"},"error":{"name":"SimulatedEffect","message":"simulated effect has no recorded value; fork with --live to let it take place","retryable":false},"attempt":0}
           > 3: error SimulatedEffect: simulated effect has no recorded value; fork with --live to let it take place
         complete
           + run.completed {"result":1}
@@ -654,7 +654,7 @@ fn a_live_fork_lets_later_effects_take_place() {
         1 find
           > 1: recorded {"cents":84} live
         2 refund
-          + step.started {"n":4,"step":{"args":84,"effect":"idempotent","name":"refund"}}
+          + step.started {"n":4,"step":{"name":"refund","effect":"idempotent","args":84}}
           > 2: execute 4.1 key
     "#]]
     .assert_eq(&bench.trace());
@@ -674,7 +674,7 @@ fn a_fork_can_edit_a_result() {
         1 find
           > 1: recorded {"cents":1} live
         2 refund
-          + step.failed {"attempt":0,"error":{"message":"simulated effect has no recorded value; fork with --live to let it take place","name":"SimulatedEffect","retryable":false},"n":4,"step":{"args":1,"effect":"idempotent","name":"refund"}}
+          + step.failed {"n":4,"step":{"name":"refund","effect":"idempotent","args":1},"error":{"name":"SimulatedEffect","message":"simulated effect has no recorded value; fork with --live to let it take place","retryable":false},"attempt":0}
           > 2: error SimulatedEffect: simulated effect has no recorded value; fork with --live to let it take place
     "#]].assert_eq(&bench.trace());
 }

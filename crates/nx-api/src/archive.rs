@@ -1,0 +1,139 @@
+//! Folders that leave as a tar: made below the data directory, streamed to whoever asked, removed. The server writes
+//! to no path that a caller names.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use axum::{
+    body::Body,
+    http::header,
+    response::{IntoResponse as _, Response},
+};
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::{Error, Shared};
+
+/// The media type.
+pub(crate) const TAR: &str = "application/x-tar";
+/// The folder below the data directory.
+const FOLDER: &str = "tmp";
+const CHUNK: usize = 64 << 10;
+/// Chunks that wait for the reader.
+const CHUNKS: usize = 16;
+
+/// Lets `make` fill an empty folder and streams what it holds, `last` at the end: an archive without it was cut off.
+pub(crate) async fn streamed(
+    shared: &Shared,
+    name: &str,
+    last: &'static str,
+    make: impl FnOnce(&Path) -> Result<(), Error> + Send + 'static,
+) -> Result<Response, Error> {
+    let permit = shared.archives.clone().try_acquire_owned().map_err(|_busy| Error::ArchiveBusy)?;
+    let data = shared.journal.options().dir.clone();
+    let reader = shared.journal.reader();
+    let folder = shared
+        .blocking(move || {
+            // The copy stands beside the log until it is sent; the log keeps the room that it needs to go on.
+            let space = reader.space()?;
+            let reserve = space.used.saturating_add(space.used / 2);
+            if space.free < reserve {
+                return Err(nx_journal::Error::LowDisk { free: space.free, reserve }.into());
+            }
+            let folder = Folder::new(&data, permit)?;
+            make(&folder.path)?;
+            Ok(folder)
+        })
+        .await?;
+    let (sender, chunks) = mpsc::channel(CHUNKS);
+    shared.tasks.spawn_blocking(move || {
+        let mut out = io::BufWriter::with_capacity(CHUNK, Chunks { sender: sender.clone() });
+        let sent = pack(&folder.path, last, &mut out).and_then(|()| io::Write::flush(&mut out));
+        if let Err(error) = sent {
+            // Whoever asked may have gone. If not, the broken body tells them.
+            drop(sender.blocking_send(Err(error)));
+        }
+    });
+    let headers = [
+        (header::CONTENT_TYPE, TAR.to_owned()),
+        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}.tar\"")),
+    ];
+    Ok((headers, Body::from_stream(ReceiverStream::new(chunks))).into_response())
+}
+
+/// A folder that is removed with this value, together with what an earlier server left there.
+struct Folder {
+    path: PathBuf,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Folder {
+    fn new(data: &Path, permit: OwnedSemaphorePermit) -> Result<Self, Error> {
+        let path = data.join(FOLDER);
+        let failed = |source| Error::File { path: path.display().to_string(), source };
+        match fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+        let mut builder = fs::DirBuilder::new();
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(&path).map_err(failed)?;
+        Ok(Self { path, _permit: permit })
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "an archive's folder could not be removed");
+        }
+    }
+}
+
+fn pack(folder: &Path, last: &str, out: impl io::Write) -> io::Result<()> {
+    let mut tar = tar::Builder::new(out);
+    tar.follow_symlinks(false);
+    tar.mode(tar::HeaderMode::Deterministic);
+    add(&mut tar, folder, Path::new(""), last)?;
+    let end = folder.join(last);
+    tar.append_path_with_name(&end, last)?;
+    tar.finish()
+}
+
+fn add(tar: &mut tar::Builder<impl io::Write>, folder: &Path, below: &Path, last: &str) -> io::Result<()> {
+    let mut entries = fs::read_dir(folder.join(below))?.collect::<io::Result<Vec<_>>>()?;
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        let name = below.join(entry.file_name());
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            tar.append_dir(&name, entry.path())?;
+            add(tar, folder, &name, last)?;
+        } else if kind.is_file() && name != Path::new(last) {
+            tar.append_path_with_name(entry.path(), &name)?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes into the body. An error means that nobody reads any more.
+struct Chunks {
+    sender: mpsc::Sender<io::Result<Bytes>>,
+}
+
+impl io::Write for Chunks {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let part = bytes.get(..CHUNK).unwrap_or(bytes);
+        let sent = self.sender.blocking_send(Ok(Bytes::copy_from_slice(part)));
+        sent.map_err(|_gone| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        Ok(part.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
