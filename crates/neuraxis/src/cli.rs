@@ -12,14 +12,17 @@ pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) server: ServerArgs,
     /// How to print: for people, or for programs.
-    #[arg(short, long, value_enum, default_value_t = Format::Human, global = true)]
+    #[arg(short, long, value_enum, default_value_t = Format::Human, global = true, help_heading = EVERYWHERE)]
     pub(crate) output: Format,
     /// Log more; twice and thrice for still more.
-    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    #[arg(short, long, action = clap::ArgAction::Count, global = true, help_heading = EVERYWHERE)]
     pub(crate) verbose: u8,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
+
+/// The heading of the options that every command takes.
+const EVERYWHERE: &str = "Options of every command";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,13 +37,27 @@ Exit codes: 0 done; 1 failed; 2 wrong usage; 3 not found; 4 the run failed or wa
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ServerArgs {
     /// The server's address.
-    #[arg(long, env = "NEURAXIS_URL", default_value = "http://127.0.0.1:7700", global = true, value_name = "URL")]
+    #[arg(
+        long,
+        env = "NEURAXIS_URL",
+        default_value = "http://127.0.0.1:7700",
+        global = true,
+        value_name = "URL",
+        help_heading = EVERYWHERE
+    )]
     pub(crate) url: String,
     /// A token; better in the environment than on a command line.
-    #[arg(long, env = "NEURAXIS_TOKEN", hide_env_values = true, global = true)]
+    #[arg(long, env = "NEURAXIS_TOKEN", hide_env_values = true, global = true, help_heading = EVERYWHERE)]
     pub(crate) token: Option<String>,
     /// The namespace.
-    #[arg(short, long, env = "NEURAXIS_NAMESPACE", default_value = "default", global = true)]
+    #[arg(
+        short,
+        long,
+        env = "NEURAXIS_NAMESPACE",
+        default_value = "default",
+        global = true,
+        help_heading = EVERYWHERE
+    )]
     pub(crate) namespace: String,
 }
 
@@ -74,7 +91,7 @@ pub(crate) enum Command {
     /// Delete a resource.
     Delete(NamedArgs),
     /// Show what `apply` would change.
-    Diff(ApplyArgs),
+    Diff(DiffArgs),
     /// Start a run and follow it to its end.
     Run(RunArgs),
     /// List, show, follow and repair runs.
@@ -189,9 +206,17 @@ pub(crate) struct ApplyArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n  neuraxis diff -f shop.yaml")]
+pub(crate) struct DiffArgs {
+    /// Manifests: files, directories, or `-` for standard input.
+    #[arg(short, long, required = true, value_name = "FILE")]
+    pub(crate) file: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  neuraxis get reflexes\n  neuraxis get reflex overheat -o yaml")]
 pub(crate) struct GetArgs {
-    /// The kind.
+    /// The kind, or KIND/NAME.
     pub(crate) kind: String,
     /// The name; all are listed when left out.
     pub(crate) name: Option<String>,
@@ -199,10 +224,10 @@ pub(crate) struct GetArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct NamedArgs {
-    /// The kind.
+    /// The kind, or KIND/NAME.
     pub(crate) kind: String,
     /// The name.
-    pub(crate) name: String,
+    pub(crate) name: Option<String>,
 }
 
 #[derive(Debug, Args)]

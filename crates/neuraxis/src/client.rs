@@ -57,6 +57,21 @@ impl Client {
         &self.args.namespace
     }
 
+    /// A path of the API, each part encoded: what a person typed stays one part.
+    pub(crate) fn path(parts: &[&str]) -> String {
+        let encode = |part: &str| -> String {
+            // `.` and `..` would be resolved away; nothing is named so.
+            let dots = !part.is_empty() && part.bytes().all(|byte| byte == b'.');
+            let byte = |byte: u8| match byte {
+                b'.' if dots => "%252E".to_owned(),
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
+                _ => format!("%{byte:02X}"),
+            };
+            part.bytes().map(byte).collect()
+        };
+        parts.iter().fold("/api".to_owned(), |path, part| path + "/" + &encode(part))
+    }
+
     fn request(&self, method: Method, path: &str, query: &[(&str, String)]) -> anyhow::Result<RequestBuilder> {
         let mut url = reqwest::Url::parse(self.url())
             .and_then(|base| base.join(path))

@@ -94,6 +94,32 @@ pub(crate) fn confirm(question: &str) -> anyhow::Result<bool> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
+/// At most so many characters of a text, with a sign that there are more.
+pub(crate) fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default().trim_end()),
+    }
+}
+
+/// A time for people, in UTC to the second: `2026-11-24 13:26:27Z`.
+pub(crate) fn moment(time: &str) -> String {
+    match (time.get(..10), time.get(11..19)) {
+        (Some(day), Some(clock)) => format!("{day} {clock}Z"),
+        _ => time.to_owned(),
+    }
+}
+
+/// How long something took, for people: `31ms`, `6100ms`, `15m3s`.
+pub(crate) fn lasted(millis: u64) -> String {
+    match millis {
+        0..10_000 => format!("{millis}ms"),
+        10_000..60_000 => format!("{}s", millis / 1000),
+        60_000..3_600_000 => format!("{}m{}s", millis / 60_000, millis / 1000 % 60),
+        _ => format!("{}h{}m", millis / 3_600_000, millis / 60_000 % 60),
+    }
+}
+
 /// The first letters of an id, enough for a person: `r_7f3k2m`.
 pub(crate) fn short(id: &str) -> String {
     id.chars().take(8).collect()

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::{Context, json_argument, list, text};
 use crate::{
     cli::{ApprovalsCommand, DecideArgs},
+    client::Client,
     output,
 };
 
@@ -34,7 +35,7 @@ pub(super) async fn run(context: &Context, command: ApprovalsCommand) -> anyhow:
 
 async fn get(context: &Context, id: &str) -> anyhow::Result<Value> {
     let query = [("namespace", context.client.namespace().to_owned())];
-    context.client.get(&format!("/api/approvals/{id}"), &query).await
+    context.client.get(&Client::path(&["approvals", id]), &query).await
 }
 
 fn row(approval: &Value) -> Vec<String> {
@@ -45,8 +46,8 @@ fn row(approval: &Value) -> Vec<String> {
         text(approval, "why").to_owned(),
         text(approval, "who").to_owned(),
         text(approval, "status").to_owned(),
-        text(approval, "deadline").chars().take(19).collect(),
-        approval.get("args").map(|args| args.to_string().chars().take(60).collect()).unwrap_or_default(),
+        output::moment(text(approval, "deadline")),
+        approval.get("args").map(|args| output::cut(&args.to_string(), 60)).unwrap_or_default(),
     ]
 }
 
@@ -63,13 +64,18 @@ fn show(approval: &Value) {
     }
     println!("question   {}", text(approval, "why"));
     println!("for        {}", text(approval, "who"));
-    println!("until      {}", text(approval, "deadline"));
+    println!("until      {}", output::moment(text(approval, "deadline")));
     println!("arguments  {}", approval.get("args").unwrap_or(&Value::Null));
     println!("hash       {}", text(approval, "hash"));
     let choices: Vec<&str> = list(approval, "choices").iter().filter_map(Value::as_str).collect();
     println!("choices    {}", choices.join(" "));
     if !text(approval, "decided_by").is_empty() {
-        println!("decided    by {}: {}", text(approval, "decided_by"), text(approval, "reason"));
+        let reason = Some(text(approval, "reason")).filter(|reason| !reason.is_empty());
+        println!(
+            "decided    by {}{}",
+            text(approval, "decided_by"),
+            reason.map(|said| format!(": {said}")).unwrap_or_default()
+        );
     }
 }
 
@@ -98,7 +104,7 @@ async fn decide(context: &Context, args: DecideArgs, decision: &str, more: Value
         fields.insert("namespace".to_owned(), context.client.namespace().into());
     }
     let id = text(&approval, "id").to_owned();
-    let decided = context.client.post(&format!("/api/approvals/{id}/decide"), &body).await?;
+    let decided = context.client.post(&Client::path(&["approvals", &id, "decide"]), &body).await?;
     output::show(context.format, &decided, |decided| {
         println!("{}  {} · {}", output::short(&id), text(decided, "call"), text(decided, "status"));
     })

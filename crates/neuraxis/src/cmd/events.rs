@@ -40,11 +40,13 @@ pub(super) async fn run(context: &Context, args: EventsArgs) -> anyhow::Result<(
     output::show(context.format, &page, |page| list(page, "items").iter().for_each(|event| println!("{}", line(event))))
 }
 
-fn line(event: &Value) -> String {
+/// An event in a line.
+pub(super) fn line(event: &Value) -> String {
     let data = match event.get("data") {
-        Some(data) => data.to_string().chars().take(100).collect(),
+        Some(data) => output::cut(&data.to_string(), 100),
         None => "(erased)".to_owned(),
     };
     let time: String = text(event, "time").chars().take(23).collect();
+    let time = format!("{}Z", time.replacen('T', " ", 1));
     format!("{:>8}  {time}  {:<24} {}  {data}", number(event, "seq"), text(event, "type"), text(event, "subject"))
 }

@@ -43,10 +43,10 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Runs(command) => return runs::run(&context, command).await,
         Command::Audit(command) => return audit::run(&context, command).await,
         Command::Doctor(args) => return data::doctor(&context, args).await,
-        Command::Init(args) => resources::init(&args.kind),
+        Command::Init(args) => resources::init(context.format, &args.kind),
         Command::Help(args) => resources::help(context.format, args.kind.as_deref()),
-        Command::Apply(args) => resources::apply(&context, args, false).await,
-        Command::Diff(args) => resources::apply(&context, args, true).await,
+        Command::Apply(args) => resources::apply(&context, args).await,
+        Command::Diff(args) => resources::diff(&context, args).await,
         Command::Get(args) => resources::get(&context, args).await,
         Command::Describe(args) => resources::describe(&context, args).await,
         Command::Delete(args) => resources::delete(&context, args).await,
@@ -63,7 +63,9 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Token(command) => token::run(&context, command).await,
         Command::Bench(args) => bench::run(args).await,
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "neuraxis", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "neuraxis", &mut script);
+            print!("{}", String::from_utf8_lossy(&script));
             Ok(())
         }
     };

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 
 use super::{Context, list, number, text};
 use crate::{
-    cli::{ApplyArgs, Format, GetArgs, NamedArgs},
+    cli::{ApplyArgs, DiffArgs, Format, GetArgs, NamedArgs},
+    client::Client,
     output,
 };
 
@@ -25,8 +26,14 @@ fn registry() -> Registry {
     Registry::new(kinds())
 }
 
-pub(super) fn init(kind: &str) -> anyhow::Result<()> {
-    print!("{}", registry().example(kind)?);
+pub(super) fn init(format: Format, kind: &str) -> anyhow::Result<()> {
+    let registry = registry();
+    let example = registry.example(kind)?;
+    if format == Format::Json {
+        let manifests = manifest::parse(example, &manifest::Limits::default())?;
+        return output::show(format, manifests.first().unwrap_or(&Value::Null), |_| ());
+    }
+    print!("{example}");
     Ok(())
 }
 
@@ -50,33 +57,37 @@ pub(super) fn help(format: Format, kind: Option<&str>) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(super) async fn apply(context: &Context, args: ApplyArgs, only_diff: bool) -> anyhow::Result<()> {
+pub(super) async fn apply(context: &Context, args: ApplyArgs) -> anyhow::Result<()> {
+    let done = send(context, &args.file, args.dry_run).await?;
+    output::show(context.format, &done, |done| {
+        let dry = if args.dry_run { " (dry run)" } else { "" };
+        for item in list(done, "items") {
+            println!("{}/{} {}{dry}", text(item, "kind").to_lowercase(), text(item, "name"), text(item, "change"));
+        }
+    })
+}
+
+pub(super) async fn diff(context: &Context, args: DiffArgs) -> anyhow::Result<()> {
+    let done = send(context, &args.file, true).await?;
+    output::show(context.format, &done, |done| {
+        for item in list(done, "items").iter().filter(|item| text(item, "change") != "unchanged") {
+            println!("{}/{} {}", text(item, "kind").to_lowercase(), text(item, "name"), text(item, "change"));
+            print!("{}", text(item, "diff"));
+        }
+    })
+}
+
+async fn send(context: &Context, files: &[PathBuf], dry_run: bool) -> anyhow::Result<Value> {
     let mut manifests = Vec::new();
-    for path in &args.file {
+    for path in files {
         manifests.extend(read(path)?);
     }
     if manifests.is_empty() {
-        bail!(
-            "there is no manifest in {}",
-            args.file.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
-        );
+        let names: Vec<String> = files.iter().map(|path| path.display().to_string()).collect();
+        bail!("there is no manifest in {}", names.join(", "));
     }
-    let body = json!({
-        "manifests": manifests, "dry_run": args.dry_run || only_diff, "namespace": context.client.namespace(),
-    });
-    let done = context.client.post("/api/apply", &body).await?;
-    output::show(context.format, &done, |done| {
-        for item in list(done, "items") {
-            let change = text(item, "change");
-            if !only_diff || change != "unchanged" {
-                let dry = if args.dry_run && !only_diff { " (dry run)" } else { "" };
-                println!("{}/{} {change}{dry}", text(item, "kind").to_lowercase(), text(item, "name"));
-            }
-            if only_diff {
-                print!("{}", text(item, "diff"));
-            }
-        }
-    })
+    let body = json!({"manifests": manifests, "dry_run": dry_run, "namespace": context.client.namespace()});
+    context.client.post("/api/apply", &body).await
 }
 
 /// The manifests of a file, of a directory's YAML and JSON files, or of standard input.
@@ -109,18 +120,27 @@ fn parse(content: &str, name: &str, dir: &Path) -> anyhow::Result<Vec<Value>> {
 
 pub(super) async fn get(context: &Context, args: GetArgs) -> anyhow::Result<()> {
     let query = [("namespace", context.client.namespace().to_owned())];
-    match args.name {
+    let (kind, name) = split(&args.kind, args.name.as_deref());
+    match name {
         Some(name) => {
-            let resource = context.client.get(&format!("/api/resources/{}/{name}", args.kind), &query).await?;
+            let resource = context.client.get(&Client::path(&["resources", kind, name]), &query).await?;
             output::show(context.format, &resource, |resource| print!("{}", manifest::to_yaml(resource)))
         }
         None => {
-            let page = context.client.get(&format!("/api/resources/{}", args.kind), &query).await?;
+            let page = context.client.get(&Client::path(&["resources", kind]), &query).await?;
             output::show(context.format, &page, |page| {
                 let rows: Vec<Vec<String>> = list(page, "items").iter().map(row).collect();
                 output::table(&["kind", "name", "generation", "status"], &rows);
             })
         }
+    }
+}
+
+/// `KIND NAME` and `KIND/NAME` are the same.
+fn split<'a>(kind: &'a str, name: Option<&'a str>) -> (&'a str, Option<&'a str>) {
+    match (kind.split_once('/'), name) {
+        (Some((kind, name)), None) if !name.is_empty() => (kind, Some(name)),
+        _ => (kind, name),
     }
 }
 
@@ -141,13 +161,29 @@ fn row(resource: &Value) -> Vec<String> {
 
 pub(super) async fn describe(context: &Context, args: NamedArgs) -> anyhow::Result<()> {
     let query = [("namespace", context.client.namespace().to_owned()), ("events", "true".to_owned())];
-    let resource = context.client.get(&format!("/api/resources/{}/{}", args.kind, args.name), &query).await?;
-    output::show(context.format, &resource, |described| print!("{}", manifest::to_yaml(described)))
+    let (kind, name) = named(&args)?;
+    let resource = context.client.get(&Client::path(&["resources", kind, name]), &query).await?;
+    output::show(context.format, &resource, |described| {
+        let mut resource = described.clone();
+        let events = resource.as_object_mut().and_then(|fields| fields.remove("events"));
+        print!("{}", manifest::to_yaml(&resource));
+        println!("events:");
+        for event in events.iter().flat_map(|events| events.as_array().into_iter().flatten()) {
+            println!("{}", super::events::line(event));
+        }
+    })
+}
+
+fn named(args: &NamedArgs) -> anyhow::Result<(&str, &str)> {
+    let (kind, name) = split(&args.kind, args.name.as_deref());
+    let name = name.with_context(|| format!("name the {kind}: `{kind} NAME` or `{kind}/NAME`"))?;
+    Ok((kind, name))
 }
 
 pub(super) async fn delete(context: &Context, args: NamedArgs) -> anyhow::Result<()> {
     let query = [("namespace", context.client.namespace().to_owned())];
-    context.client.delete(&format!("/api/resources/{}/{}", args.kind, args.name), &query).await?;
-    let deleted = json!({"kind": args.kind, "name": args.name});
-    output::show(context.format, &deleted, |_| println!("{}/{} deleted", args.kind, args.name))
+    let (kind, name) = named(&args)?;
+    context.client.delete(&Client::path(&["resources", kind, name]), &query).await?;
+    let deleted = json!({"kind": kind, "name": name});
+    output::show(context.format, &deleted, |_| println!("{kind}/{name} deleted"))
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Context, json_argument, list, number, text};
 use crate::{
     cli::{Format, RunArgs, RunsCommand, RunsListArgs},
-    client::Failure,
+    client::{Client, Failure},
     output,
 };
 
@@ -29,6 +29,9 @@ pub(super) async fn start(context: &Context, args: RunArgs) -> anyhow::Result<Ex
     if args.detach {
         output::show(context.format, &started, |_| println!("{run}"))?;
         return Ok(ExitCode::SUCCESS);
+    }
+    if started.get("existing").and_then(Value::as_bool) == Some(true) && context.format == Format::Human {
+        eprintln!("{} was started under this key before, with its own input", output::short(&run));
     }
     watch(context, &run).await
 }
@@ -52,7 +55,7 @@ pub(super) async fn run(context: &Context, command: RunsCommand) -> anyhow::Resu
         RunsCommand::Fork { run, at, input, result, live } => {
             let parse = |value: Option<String>| value.map(|value| json_argument(&value)).transpose();
             let body = json!({"at_step": at, "input": parse(input)?, "result": parse(result)?, "live": live});
-            let forked = context.client.post(&path(&run, "/fork"), &drop_nulls(body)).await?;
+            let forked = context.client.post(&format!("{}/fork", path(&run)), &drop_nulls(body)).await?;
             output::show(context.format, &forked, |forked| println!("{}", text(forked, "run")))?;
         }
         RunsCommand::Retry { run: Some(run), .. } => act(context, &run, "retry", json!({})).await?,
@@ -78,19 +81,19 @@ fn drop_nulls(mut value: Value) -> Value {
     value
 }
 
-fn path(run: &str, rest: &str) -> String {
-    format!("/api/runs/{run}{rest}")
+fn path(run: &str) -> String {
+    Client::path(&["runs", run])
 }
 
 async fn act(context: &Context, run: &str, verb: &str, body: Value) -> anyhow::Result<()> {
-    let answer = context.client.post(&path(run, &format!("/{verb}")), &drop_nulls(body)).await?;
+    let answer = context.client.post(&format!("{}/{verb}", path(run)), &drop_nulls(body)).await?;
     output::show(context.format, &answer, |_| println!("{run}: {verb} recorded"))
 }
 
 async fn view(context: &Context, run: &str, query: &[(&str, String)]) -> anyhow::Result<Value> {
     let mut all = vec![("namespace", context.client.namespace().to_owned())];
     all.extend(query.iter().cloned());
-    context.client.get(&path(run, ""), &all).await
+    context.client.get(&path(run), &all).await
 }
 
 async fn show_list(context: &Context, args: RunsListArgs) -> anyhow::Result<()> {
@@ -116,10 +119,10 @@ fn row(run: &Value) -> Vec<String> {
     vec![
         output::short(text(run, "id")),
         text(run, "agent").to_owned(),
-        text(run, "key").to_owned(),
+        output::cut(text(run, "key"), 32),
         text(run, "status").to_owned(),
-        text(run, "updated").chars().take(19).collect(),
-        note.unwrap_or_default().chars().take(80).collect(),
+        output::moment(text(run, "updated")),
+        output::cut(note.unwrap_or_default(), 80),
     ]
 }
 
@@ -142,14 +145,14 @@ fn step(step: &Value) -> String {
     let times = (text(step, "started").parse(), text(step, "ended").parse());
     if let (Ok(started), Ok(ended)) = times {
         let (started, ended): (nx_types::Timestamp, nx_types::Timestamp) = (started, ended);
-        words = format!("{words} {}ms", ended.since(started).as_millis());
+        words = format!("{words} {}", output::lasted(ended.since(started).as_millis()));
     }
     let mut notes = Vec::new();
     if number(step, "attempts") > 1 {
         notes.push(format!("try {}", number(step, "attempts")));
     }
     if let Some(error) = step.get("error").filter(|error| !error.is_null()) {
-        notes.push(text(error, "message").chars().take(60).collect());
+        notes.push(output::cut(text(error, "message"), 60));
     }
     if status == "waiting" {
         notes.push(text(step, "waiting_for").to_owned());
@@ -163,7 +166,7 @@ fn step(step: &Value) -> String {
 
 fn show(run: &Value, full: bool) {
     println!("{}  {} {}  {}", text(run, "id"), text(run, "agent"), text(run, "key"), text(run, "status"));
-    println!("created {}  incarnation {}", text(run, "created"), number(run, "incarnation"));
+    println!("created {}  incarnation {}", output::moment(text(run, "created")), number(run, "incarnation"));
     if let Some(waiting) = run.get("waiting_for").and_then(Value::as_str) {
         println!("waits for {waiting}");
     }
@@ -218,10 +221,12 @@ pub(super) fn is_over(status: &str) -> bool {
 /// Follows a run: each step as it ends, then one line about the whole.
 async fn watch(context: &Context, run: &str) -> anyhow::Result<ExitCode> {
     let mut screen = Screen::new(context.format);
-    let mut version = 0;
+    let (mut version, mut rounds) = (0, 0);
     let mut lost: Option<tokio::time::Instant> = None;
     let view = loop {
-        let query = [("since", version.to_string()), ("wait", "20s".to_owned())];
+        // The second look is a short one: a run that is still queued then says what it waits for.
+        let wait = if rounds == 1 { "2s" } else { "20s" };
+        let query = [("since", version.to_string()), ("wait", wait.to_owned())];
         match view(context, run, &query).await {
             Ok(view) => {
                 lost = None;
@@ -229,6 +234,10 @@ async fn watch(context: &Context, run: &str) -> anyhow::Result<ExitCode> {
                 screen.update(&view);
                 if is_over(text(&view, "status")) {
                     break view;
+                }
+                rounds += 1;
+                if rounds == 2 && text(&view, "status") == "queued" {
+                    queued(context, &view).await;
                 }
             }
             Err(error) => {
@@ -245,6 +254,29 @@ async fn watch(context: &Context, run: &str) -> anyhow::Result<ExitCode> {
     screen.end();
     output::show(context.format, &view, summary)?;
     Ok(if text(&view, "status") == "completed" { ExitCode::SUCCESS } else { ExitCode::from(output::RUN_FAILED) })
+}
+
+/// Tells a person why nothing happens: most often no worker offers the agent, or its name is mistyped.
+async fn queued(context: &Context, view: &Value) {
+    if context.format != Format::Human {
+        return;
+    }
+    let agent = text(view, "agent");
+    let Ok(page) = context.client.get("/api/workers", &[]).await else { return };
+    let mut offered: Vec<&str> = list(&page, "items")
+        .iter()
+        .flat_map(|worker| list(worker, "agents"))
+        .filter_map(|agent| agent.as_str()?.split('@').next())
+        .collect();
+    offered.sort_unstable();
+    offered.dedup();
+    let run = output::short(text(view, "id"));
+    if offered.contains(&agent) {
+        eprintln!("{run}  queued: the workers that offer `{agent}` are busy");
+    } else {
+        let known = if offered.is_empty() { "none".to_owned() } else { offered.join(", ") };
+        eprintln!("{run}  queued until a worker offers agent `{agent}`; offered now: {known}");
+    }
 }
 
 fn summary(view: &Value) {

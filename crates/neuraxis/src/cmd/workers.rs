@@ -18,7 +18,7 @@ pub(super) async fn run(context: &Context) -> anyhow::Result<()> {
                 names(worker, "agents"),
                 names(worker, "toolsets"),
                 format!("{}/{}", number(worker, "runs"), number(worker, "max_runs")),
-                text(worker, "connected").chars().take(19).collect(),
+                output::moment(text(worker, "connected")),
             ]
         };
         let rows: Vec<Vec<String>> = list(page, "items").iter().map(row).collect();
