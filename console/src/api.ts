@@ -144,6 +144,7 @@ export interface RunDetail extends Run {
   result?: unknown;
   failure?: unknown;
   steps_total: number;
+  next_step?: number;
   steps: Step[];
   approvals: Approval[];
   notes: string[];

@@ -13,7 +13,8 @@ function Page({ path }: { path: string }) {
   if (top === "approvals") return <Approvals />;
   if (top === "journal") return <Journal />;
   if (top === "why") return <WhyPage />;
-  return <Runs />;
+  if (top === undefined || top === "runs") return <Runs />;
+  return <p class="problem">There is no page {path}.</p>;
 }
 
 function SignIn({ problem, done }: { problem: string; done: () => void }) {

@@ -90,7 +90,7 @@ export function Approvals() {
       </div>
       <Problem text={problem} />
       {value?.items.map((approval) => <ApprovalCard key={approval.id} approval={approval} changed={reload} />)}
-      {value && value.items.length === 0 && <p class="hint">Nothing waits for a person.</p>}
+      {value && value.items.length === 0 && <p class="hint">{all ? "Nothing was asked yet." : "Nothing waits for a person."}</p>}
     </section>
   );
 }

@@ -19,8 +19,8 @@ function Row({ event }: { event: LogEvent }) {
           <b>{event.type}</b>
         </td>
         <td class="id">{run ? <Link href={`/runs/${run}`}>{event.subject}</Link> : event.subject}</td>
-        <td class="note">{event.cause === undefined ? "" : `← ${event.cause}`}</td>
-        <td class="note">{event.erased ? "erased" : (JSON.stringify(event.data) ?? "").slice(0, 90)}</td>
+        <td class="note nowrap">{event.cause === undefined ? "" : `← ${event.cause}`}</td>
+        <td class="note data">{event.erased ? "erased" : (JSON.stringify(event.data) ?? "").slice(0, 200)}</td>
       </tr>
       {open && (
         <tr class="detail">
@@ -76,23 +76,25 @@ export function Journal() {
           <input type="checkbox" checked={paused} onChange={(event) => setPaused(event.currentTarget.checked)} /> pause
         </label>
       </div>
-      <table class="journal">
-        <thead>
-          <tr>
-            <th>Place</th>
-            <th>Time</th>
-            <th>Type</th>
-            <th>Subject</th>
-            <th>Cause</th>
-            <th>Data</th>
-          </tr>
-        </thead>
-        <tbody>
-          {events.map((event) => (
-            <Row key={event.seq} event={event} />
-          ))}
-        </tbody>
-      </table>
+      <div class="wide">
+        <table class="journal">
+          <thead>
+            <tr>
+              <th>Place</th>
+              <th>Time</th>
+              <th>Type</th>
+              <th>Subject</th>
+              <th>Cause</th>
+              <th>Data</th>
+            </tr>
+          </thead>
+          <tbody>
+            {events.map((event) => (
+              <Row key={event.seq} event={event} />
+            ))}
+          </tbody>
+        </table>
+      </div>
     </section>
   );
 }

@@ -64,7 +64,14 @@ export function Status({ status }: { status: string }) {
 
 export function Time({ at }: { at: string }) {
   const date = new Date(at);
-  return <time dateTime={at} title={at}>{date.toLocaleTimeString([], { hour12: false })}</time>;
+  const time = date.toLocaleTimeString([], { hour12: false });
+  // Swedish dates are those of ISO 8601.
+  const today = date.toDateString() === new Date().toDateString();
+  return (
+    <time dateTime={at} title={at}>
+      {today ? time : `${date.toLocaleDateString("sv-SE")} ${time}`}
+    </time>
+  );
 }
 
 export function Json({ value }: { value: unknown }) {

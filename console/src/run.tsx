@@ -3,6 +3,15 @@ import { follow, get, post, type RunDetail, type Step } from "./api";
 import { ApprovalCard } from "./approvals";
 import { Json, Link, Problem, Status, Time, short, useLoad } from "./parts";
 
+/** `31 ms`, `6.1 s`, `15 min 3 s`. */
+function lasted(ms: number): string {
+  if (ms < 1000) return `${ms} ms`;
+  if (ms < 60_000) return `${(ms / 1000).toFixed(1)} s`;
+  const minutes = Math.floor(ms / 60_000);
+  if (minutes < 60) return `${minutes} min ${Math.floor((ms % 60_000) / 1000)} s`;
+  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
 function duration(step: Step): number {
   return step.ended ? new Date(step.ended).getTime() - new Date(step.started).getTime() : 0;
 }
@@ -29,7 +38,7 @@ function StepRow({ step, from, span }: { step: Step; from: number; span: number 
           <b>{step.name}</b>
           {step.key && <span class="id"> {step.key}</span>}
         </td>
-        <td>{step.kind === "code" ? step.effect : step.kind}</td>
+        <td>{step.kind === "code" || step.kind === "tool" ? step.effect : step.kind}</td>
         <td>
           <Status status={step.status} />
           {step.attempts > 1 && <span class="note"> try {step.attempts}</span>}
@@ -37,7 +46,7 @@ function StepRow({ step, from, span }: { step: Step; from: number; span: number 
         <td class="timeline">
           <Bar step={step} from={from} span={span} />
         </td>
-        <td class="ms">{step.ended ? `${duration(step)} ms` : ""}</td>
+        <td class="ms">{step.ended ? lasted(duration(step)) : ""}</td>
         <td class="note">{step.note ?? step.waiting_for ?? ""}</td>
       </tr>
       {open && (
@@ -58,7 +67,9 @@ function StepRow({ step, from, span }: { step: Step; from: number; span: number 
 }
 
 export function RunPage({ id }: { id: string }) {
-  const { value: run, problem, reload } = useLoad(() => get<RunDetail>(`/api/runs/${id}`), id);
+  const [after, setAfter] = useState<number>();
+  const load = () => get<RunDetail>(`/api/runs/${id}`, { after });
+  const { value: run, problem, reload } = useLoad(load, `${id} ${after}`);
   const [done, setDone] = useState<string>();
   useEffect(() => {
     const stop = new AbortController();
@@ -114,24 +125,32 @@ export function RunPage({ id }: { id: string }) {
         .map((approval) => (
           <ApprovalCard key={approval.id} approval={approval} changed={reload} />
         ))}
-      <table class="steps">
-        <thead>
-          <tr>
-            <th>#</th>
-            <th>Step</th>
-            <th>Effect</th>
-            <th>Status</th>
-            <th class="timeline">Timeline</th>
-            <th>Time</th>
-            <th>Note</th>
-          </tr>
-        </thead>
-        <tbody>
-          {run.steps.map((step) => (
-            <StepRow key={step.n} step={step} from={from} span={span} />
-          ))}
-        </tbody>
-      </table>
+      <div class="wide">
+        <table class="steps">
+          <thead>
+            <tr>
+              <th>#</th>
+              <th>Step</th>
+              <th>Effect</th>
+              <th>Status</th>
+              <th class="timeline">Timeline</th>
+              <th>Time</th>
+              <th>Note</th>
+            </tr>
+          </thead>
+          <tbody>
+            {run.steps.map((step) => (
+              <StepRow key={step.n} step={step} from={from} span={span} />
+            ))}
+          </tbody>
+        </table>
+      </div>
+      {run.steps.length === 0 && <p class="hint">No step is recorded.</p>}
+      <div class="pages">
+        {(run.steps[0]?.n ?? 1) > 1 && <button onClick={() => setAfter(0)}>from the first step</button>}
+        {run.next_step !== undefined && <button onClick={() => setAfter(run.next_step)}>later steps</button>}
+        {after !== undefined && <button onClick={() => setAfter(undefined)}>newest steps</button>}
+      </div>
       {run.notes.map((note) => (
         <p class="note" key={note}>
           {note}
@@ -143,10 +162,12 @@ export function RunPage({ id }: { id: string }) {
           <h2>Input</h2>
           <Json value={run.input} />
         </div>
-        <div>
-          <h2>{run.failure != null ? "Failure" : "Result"}</h2>
-          <Json value={run.failure ?? run.result ?? null} />
-        </div>
+        {over && (
+          <div>
+            <h2>{run.failure != null ? "Failure" : "Result"}</h2>
+            <Json value={run.failure ?? run.result ?? null} />
+          </div>
+        )}
       </div>
     </section>
   );

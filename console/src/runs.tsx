@@ -33,39 +33,43 @@ export function Runs() {
         </label>
       </div>
       <Problem text={problem} />
-      <table class="runs">
-        <thead>
-          <tr>
-            <th>Run</th>
-            <th>Agent</th>
-            <th>Key</th>
-            <th>Status</th>
-            <th>Created</th>
-            <th>Note</th>
-          </tr>
-        </thead>
-        <tbody>
-          {value?.items.map((run) => (
-            <tr key={run.id}>
-              <td>
-                <Link href={`/runs/${run.id}`} class="id">
-                  {short(run.id)}
-                </Link>
-              </td>
-              <td>{run.agent}</td>
-              <td class="id">{run.key}</td>
-              <td>
-                <Status status={run.status} />
-              </td>
-              <td>
-                <Time at={run.created} />
-              </td>
-              <td class="note">{run.error ?? run.waiting_for ?? ""}</td>
+      <div class="wide">
+        <table class="runs">
+          <thead>
+            <tr>
+              <th>Run</th>
+              <th>Agent</th>
+              <th>Key</th>
+              <th>Status</th>
+              <th>Created</th>
+              <th>Note</th>
             </tr>
-          ))}
-        </tbody>
-      </table>
-      {value && value.items.length === 0 && <p class="hint">No runs here yet.</p>}
+          </thead>
+          <tbody>
+            {value?.items.map((run) => (
+              <tr key={run.id}>
+                <td>
+                  <Link href={`/runs/${run.id}`} class="id">
+                    {short(run.id)}
+                  </Link>
+                </td>
+                <td class="nowrap">{run.agent}</td>
+                <td class="id cut" title={run.key}>
+                  {run.key}
+                </td>
+                <td>
+                  <Status status={run.status} />
+                </td>
+                <td>
+                  <Time at={run.created} />
+                </td>
+                <td class="note">{run.error ?? run.waiting_for ?? ""}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+      {value && value.items.length === 0 && <p class="hint">No runs here.</p>}
       <div class="pages">
         {cursor && <button onClick={() => setCursor(undefined)}>newest</button>}
         {value?.next && <button onClick={() => setCursor(value.next)}>older</button>}
