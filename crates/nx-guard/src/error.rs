@@ -41,6 +41,12 @@ pub enum Error {
         /// How much may be.
         most: usize,
     },
+    /// A reference in the arguments points nowhere.
+    #[error("reference `{reference}` points at nothing that this run has seen; name a step and a place in its result")]
+    Reference {
+        /// The reference as given.
+        reference: String,
+    },
 }
 
 impl ErrorCode for Error {
@@ -50,6 +56,7 @@ impl ErrorCode for Error {
             Self::Tool { .. } => Code::new("NX-GRD-0002"),
             Self::ToolUnknown { .. } => Code::new("NX-GRD-0003"),
             Self::TooLarge { .. } => Code::new("NX-GRD-0004"),
+            Self::Reference { .. } => Code::new("NX-GRD-0005"),
         }
     }
 

@@ -1,0 +1,174 @@
+//! Where one leaf of the arguments came from.
+
+use nx_types::Label;
+
+use super::{
+    context::{Context, Planned},
+    leaves::Leaf,
+    reference::Reference,
+    text,
+};
+use crate::{
+    decision::{Evidence, MAX_EVIDENCE, Origin, Standing},
+    tool::{Tool, Trust},
+};
+
+/// What was found of a leaf.
+pub(super) struct Found {
+    standing: Standing,
+    label: Label,
+    evidence: Vec<Evidence>,
+}
+
+impl Found {
+    pub(super) fn into_origin(mut self, pointer: String, sink: bool) -> Origin {
+        self.evidence.truncate(MAX_EVIDENCE);
+        let Label { sources, readers, .. } = self.label;
+        Origin { pointer, standing: self.standing, sources, sink, readers, evidence: self.evidence }
+    }
+}
+
+impl Context {
+    /// What the sealed plan says of the leaf.
+    pub(super) fn planned(&self, tool: &Tool, leaf: &Leaf) -> Option<Found> {
+        let plan = self.plan.as_ref()?;
+        let fixed = |step: &Planned| {
+            let (name, rest) = leaf.path.split_first()?;
+            rest.iter()
+                .try_fold(step.args.get(name)?, |value, part| match value {
+                    serde_json::Value::Array(items) => items.get(part.parse::<usize>().ok()?),
+                    value => value.get(part),
+                })
+                .map(|value| match value {
+                    serde_json::Value::String(text) => text.clone(),
+                    other => other.to_string(),
+                })
+        };
+        plan.iter()
+            .filter(|step| step.tool == tool.name)
+            .any(|step| fixed(step).is_some_and(|text| text == leaf.text))
+            .then(|| self.said("plan"))
+    }
+
+    /// What a reference says of the leaf: the value is exactly what stands there, as trusted as it is there.
+    pub(super) fn referenced(&self, reference: &Reference, leaf: &Leaf) -> Found {
+        let under = leaf.path.get(reference.at.len()..).unwrap_or_default();
+        let path: Vec<String> = reference.path.iter().chain(under).cloned().collect();
+        let Some(entry) = self.latest(&reference.source) else { return self.unknown("reference") };
+        let standing = match entry.output.trust_at(&path) {
+            Trust::Trusted => Standing::Reference,
+            Trust::Untrusted => Standing::Untrusted,
+        };
+        let pointer = Leaf { path, text: String::new(), number: None }.pointer();
+        let evidence = Evidence { source: entry.source.clone(), seq: entry.seq, pointer, how: "reference".to_owned() };
+        Found { standing, label: entry.label.clone(), evidence: vec![evidence] }
+    }
+
+    /// What matching says of the leaf.
+    pub(super) fn attribute(&self, leaf: &Leaf) -> Found {
+        let text = text::strict(&leaf.text);
+        let number = leaf.number.as_deref();
+        let mut words = text::tokens(&text);
+        words.retain(|token| !text::is_stop(token));
+        self.requested(&text, number, &words).unwrap_or_else(|| self.elsewhere(leaf, &text, number, &words))
+    }
+
+    fn requested(&self, text: &str, number: Option<&str>, words: &[String]) -> Option<Found> {
+        let request = &self.request;
+        let digits = !text.is_empty() && text.chars().all(|c| c.is_ascii_digit());
+        if digits && !number.is_some_and(|number| request.has_number(number)) {
+            return None;
+        }
+        if request.has_text(text) {
+            return Some(self.said("value"));
+        }
+        if request.has_dates(text) {
+            return Some(self.said("date"));
+        }
+        match number {
+            Some(number) => request.has_number(number).then(|| self.said("number")),
+            None => (!words.is_empty() && words.iter().all(|word| request.has_token(word))).then(|| self.said("words")),
+        }
+    }
+
+    fn elsewhere(&self, leaf: &Leaf, text: &str, number: Option<&str>, words: &[String]) -> Found {
+        let vouching = self.vouched.find(text, number);
+        if !vouching.is_empty() {
+            return self.vouched_for(leaf, &vouching, number);
+        }
+        if let Some(number) = number {
+            return match self.heard.token(number) {
+                Some(id) => self.heard_at(&[(id, "number")]),
+                None => self.unknown("context"),
+            };
+        }
+        let mut good: Vec<u32> = Vec::new();
+        let mut rest: Vec<&String> = Vec::new();
+        for word in words {
+            if let Some(id) = self.vouched.token(word) {
+                if !good.contains(&id) {
+                    good.push(id);
+                }
+            } else if !self.request.has_token(word) {
+                rest.push(word);
+            }
+        }
+        if !words.is_empty() && rest.is_empty() {
+            return self.composed(&good);
+        }
+        let heard: Vec<(u32, &str)> =
+            rest.iter().filter_map(|word| self.heard.token(&text::loose(word))).map(|id| (id, "words")).collect();
+        if heard.is_empty() { self.unknown("context") } else { self.heard_at(&heard) }
+    }
+
+    /// A trusted source vouches for the value; an untrusted one may name it all the same.
+    fn vouched_for(&self, leaf: &Leaf, vouching: &[u32], number: Option<&str>) -> Found {
+        let how = if number.is_some() { "number" } else { "value" };
+        let mut found = self.gather(Standing::Trusted, vouching.iter().map(|id| (*id, how)));
+        if let Some(id) = self.heard.naming(&text::loose(&leaf.text)) {
+            found.standing = Standing::Ambiguous;
+            found.evidence.truncate(MAX_EVIDENCE - 1);
+            found.evidence.push(self.evidence(id, "phrase"));
+            found.label = self.label_of(id).map(|label| found.label.join(label)).unwrap_or(found.label);
+        }
+        found
+    }
+
+    fn composed(&self, parts: &[u32]) -> Found {
+        let mut found = self.gather(Standing::Trusted, parts.iter().map(|id| (*id, "words")));
+        found.label = found.label.join(&Label::from_source(&self.request_source));
+        found
+    }
+
+    fn heard_at(&self, places: &[(u32, &str)]) -> Found {
+        self.gather(Standing::Untrusted, places.iter().copied())
+    }
+
+    fn gather<'a>(&self, standing: Standing, places: impl Iterator<Item = (u32, &'a str)>) -> Found {
+        let mut found = Found { standing, label: Label::default(), evidence: Vec::new() };
+        for (id, how) in places {
+            if let Some(label) = self.label_of(id) {
+                found.label = found.label.join(label);
+            }
+            let evidence = self.evidence(id, how);
+            if found.evidence.len() < MAX_EVIDENCE && !found.evidence.contains(&evidence) {
+                found.evidence.push(evidence);
+            }
+        }
+        found
+    }
+
+    fn said(&self, how: &str) -> Found {
+        let source = self.request_source.clone();
+        let evidence = Evidence { source: source.clone(), seq: None, pointer: String::new(), how: how.to_owned() };
+        Found { standing: Standing::Request, label: Label::from_source(source), evidence: vec![evidence] }
+    }
+
+    /// It stands nowhere: it may come from all that the context holds.
+    fn unknown(&self, how: &str) -> Found {
+        let standing = if self.untrusted { Standing::Context } else { Standing::Own };
+        let evidence =
+            Evidence { source: "context".to_owned(), seq: None, pointer: String::new(), how: how.to_owned() };
+        Found { standing, label: self.joined.clone(), evidence: vec![evidence] }
+    }
+}

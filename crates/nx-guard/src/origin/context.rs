@@ -1,0 +1,323 @@
+//! A run's labelled leaves with their indexes, and the questions asked of them.
+
+use std::collections::BTreeSet;
+
+use nx_types::{Label, Seq};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{
+    index::{Heard, Restricted, Vouched},
+    leaves::{Leaf, leaves},
+    request::Request,
+    text,
+};
+use crate::{
+    Error,
+    decision::{Evidence, Origin, Standing},
+    tool::{Effect, Output, Tool, Trust},
+};
+
+/// What a context takes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Most bytes of text over all values.
+    pub bytes: usize,
+    /// Most leaves over all values.
+    pub leaves: usize,
+    /// Deepest nesting of a value.
+    pub depth: usize,
+    /// Most bytes of a call's arguments.
+    pub argument_bytes: usize,
+    /// Most leaves of a call's arguments.
+    pub argument_leaves: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { bytes: 64 << 20, leaves: 1 << 20, depth: 96, argument_bytes: 1 << 20, argument_leaves: 4096 }
+    }
+}
+
+/// A step of a plan that was made from the trusted request alone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Planned {
+    /// The tool that is called.
+    pub tool: String,
+    /// Arguments that the plan fixes; what it leaves out it says nothing of.
+    #[serde(default)]
+    pub args: serde_json::Map<String, Value>,
+}
+
+/// A value that not everyone may read, in the arguments of a call that brings it further.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leak {
+    /// The place in the arguments.
+    pub pointer: String,
+    /// Where the value is from.
+    pub evidence: Evidence,
+    /// Who may read it.
+    pub readers: BTreeSet<String>,
+}
+
+/// What is known about a call's arguments.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Traced {
+    /// The arguments with references substituted.
+    pub args: Value,
+    /// Where each leaf came from, in order.
+    pub origins: Vec<Origin>,
+    /// Whether the request asks for this kind of action.
+    pub asked: bool,
+    /// Whether a value that a sink takes stands in the request.
+    pub named: bool,
+    /// Restricted values that the call would bring to somebody who may not read them.
+    pub leaks: Vec<Leak>,
+}
+
+/// One value that entered the run.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub(super) source: String,
+    pub(super) seq: Option<Seq>,
+    pub(super) label: Label,
+    pub(super) value: Value,
+    pub(super) output: Output,
+}
+
+#[derive(Debug, Clone)]
+struct Place {
+    entry: u32,
+    pointer: String,
+}
+
+/// The labelled leaves of one run.
+#[derive(Debug, Clone)]
+pub struct Context {
+    limits: Limits,
+    bytes: usize,
+    pub(super) request_source: String,
+    pub(super) request: Request,
+    pub(super) plan: Option<Vec<Planned>>,
+    entries: Vec<Entry>,
+    places: Vec<Place>,
+    pub(super) vouched: Vouched,
+    pub(super) heard: Heard,
+    restricted: Restricted,
+    pub(super) joined: Label,
+    pub(super) untrusted: bool,
+}
+
+impl Context {
+    /// A context that holds the trusted request alone.
+    pub fn new(request: &Value, source: &str, label: Label) -> Result<Self, Error> {
+        Self::with_limits(request, source, label, Limits::default())
+    }
+
+    /// The same, with other limits.
+    pub fn with_limits(request: &Value, source: &str, label: Label, limits: Limits) -> Result<Self, Error> {
+        let mut context = Self {
+            limits,
+            bytes: 0,
+            request_source: source.to_owned(),
+            request: Request::default(),
+            plan: None,
+            entries: Vec::new(),
+            places: Vec::new(),
+            vouched: Vouched::default(),
+            heard: Heard::default(),
+            restricted: Restricted::default(),
+            joined: Label::from_source(source).join(&label),
+            untrusted: false,
+        };
+        context.say(request)?;
+        Ok(context)
+    }
+
+    /// Something more that the trusted party says.
+    pub fn say(&mut self, request: &Value) -> Result<(), Error> {
+        let leaves = self.take_in(request)?;
+        self.request.say(&leaves);
+        Ok(())
+    }
+
+    /// Seals a plan made from the trusted request alone. Refused once anything untrusted is in the context.
+    pub fn seal(&mut self, plan: Vec<Planned>) -> Result<(), Error> {
+        if self.untrusted || self.plan.is_some() {
+            let tool = plan.into_iter().next().map(|step| step.tool).unwrap_or_default();
+            let reason =
+                "a plan is sealed once, before anything untrusted is seen; start a new run for another".to_owned();
+            return Err(Error::Tool { tool, reason });
+        }
+        self.plan = Some(plan);
+        Ok(())
+    }
+
+    /// A value enters: the result of a tool, an event, a model's answer over untrusted text. What `suspect` says of it
+    /// can only lower its trust.
+    pub fn add(
+        &mut self,
+        source: &str,
+        seq: Option<Seq>,
+        value: &Value,
+        output: &Output,
+        suspect: bool,
+    ) -> Result<(), Error> {
+        let found = self.take_in(value)?;
+        let output = if suspect {
+            Output { trust: Trust::Untrusted, trusted: Vec::new(), ..output.clone() }
+        } else {
+            output.clone()
+        };
+        let label =
+            Label { readers: output.readers.clone(), purposes: output.purposes.clone(), ..Label::from_source(source) };
+        let entry = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
+        for leaf in &found {
+            let id = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
+            match output.trust_at(&leaf.path) {
+                Trust::Trusted => self.vouched.add(id, leaf),
+                Trust::Untrusted => {
+                    self.untrusted = true;
+                    self.heard.add(id, leaf);
+                }
+            }
+            if label.readers.is_some() {
+                self.restricted.add(id, leaf);
+            }
+            self.places.push(Place { entry, pointer: leaf.pointer() });
+        }
+        if !found.is_empty() {
+            self.joined = self.joined.join(&label);
+        }
+        self.entries.push(Entry { source: source.to_owned(), seq, label, value: value.clone(), output });
+        Ok(())
+    }
+
+    fn take_in(&mut self, value: &Value) -> Result<Vec<Leaf>, Error> {
+        let Limits { bytes: most_bytes, leaves: most_leaves, depth, .. } = self.limits;
+        let found = leaves(value, most_leaves.saturating_sub(self.places.len()), depth)?;
+        let bytes = self.bytes + found.iter().map(|leaf| leaf.text.len()).sum::<usize>();
+        if bytes > most_bytes {
+            return Err(Error::TooLarge { what: "the run's text in bytes", found: bytes, most: most_bytes });
+        }
+        self.bytes = bytes;
+        Ok(found)
+    }
+
+    /// Whether anything untrusted is in the context.
+    pub fn is_untrusted(&self) -> bool {
+        self.untrusted
+    }
+
+    /// The label of whatever a model makes of all of it.
+    pub fn joined(&self) -> &Label {
+        &self.joined
+    }
+
+    /// How many leaves it holds besides the request's.
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Whether it holds the request alone.
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// Whether the request, or the sealed plan, asks for the kind of action that the tool is.
+    pub fn asked(&self, tool: &Tool) -> bool {
+        let planned = self.plan.as_ref().is_some_and(|plan| plan.iter().any(|step| step.tool == tool.name));
+        planned || self.request.asks_for(&tool.name)
+    }
+
+    /// Traces a call's arguments.
+    pub fn trace(&self, tool: &Tool, args: &Value) -> Result<Traced, Error> {
+        let (args, references) = self.substitute(args, self.limits.depth)?;
+        let found = leaves(&args, self.limits.argument_leaves, self.limits.depth)?;
+        let bytes = found.iter().map(|leaf| leaf.text.len()).sum::<usize>();
+        if bytes > self.limits.argument_bytes {
+            let most = self.limits.argument_bytes;
+            return Err(Error::TooLarge { what: "the arguments' text in bytes", found: bytes, most });
+        }
+        let origins: Vec<Origin> = found
+            .iter()
+            .map(|leaf| {
+                let sink = tool.is_sink(&leaf.path);
+                let place = references.iter().find(|reference| leaf.path.starts_with(&reference.at));
+                let fact = place.map_or_else(
+                    || self.planned(tool, leaf).unwrap_or_else(|| self.attribute(leaf)),
+                    |reference| self.referenced(reference, leaf),
+                );
+                fact.into_origin(leaf.pointer(), sink)
+            })
+            .collect();
+        let named = origins.iter().any(|origin| origin.sink && origin.standing == Standing::Request);
+        let leaks = if tool.effect == Effect::Read && !origins.iter().any(|origin| origin.sink) {
+            Vec::new()
+        } else {
+            self.leaks(&found, &origins)
+        };
+        Ok(Traced { asked: self.asked(tool), named, leaks, origins, args })
+    }
+
+    /// Where a text that leaves the run came from.
+    pub fn trace_text(&self, text: &str, readers: &BTreeSet<String>) -> Result<Traced, Error> {
+        if text.len() > self.limits.argument_bytes {
+            let most = self.limits.argument_bytes;
+            return Err(Error::TooLarge { what: "the output's text in bytes", found: text.len(), most });
+        }
+        let leaf = Leaf { path: Vec::new(), text: text.to_owned(), number: text::number(text.trim()) };
+        let origins = vec![self.attribute(&leaf).into_origin(String::new(), false)];
+        let leaks = self.leaked(&leaf).into_iter().filter(|leak| leak.readers.is_disjoint(readers)).collect();
+        Ok(Traced { args: Value::String(leaf.text), origins, asked: true, named: false, leaks })
+    }
+
+    /// Restricted values in the arguments, unless everyone whom the sinks name may read them.
+    fn leaks(&self, found: &[Leaf], origins: &[Origin]) -> Vec<Leak> {
+        if self.restricted.is_empty() {
+            return Vec::new();
+        }
+        let to: Vec<&str> =
+            (found.iter().zip(origins)).filter(|(_, origin)| origin.sink).map(|(leaf, _)| leaf.text.as_str()).collect();
+        let mut leaks: Vec<Leak> = found.iter().flat_map(|leaf| self.leaked(leaf)).collect();
+        leaks.retain(|leak| to.is_empty() || !to.iter().all(|name| leak.readers.contains(*name)));
+        leaks
+    }
+
+    fn leaked(&self, leaf: &Leaf) -> Vec<Leak> {
+        let within = self.restricted.within(&text::loose(&leaf.text), crate::decision::MAX_EVIDENCE);
+        within
+            .into_iter()
+            .filter(|(secret, _)| !self.request.contains(secret))
+            .map(|(_, id)| Leak {
+                pointer: leaf.pointer(),
+                evidence: self.evidence(id, "value"),
+                readers: self.label_of(id).and_then(|label| label.readers.clone()).unwrap_or_default(),
+            })
+            .collect()
+    }
+
+    pub(super) fn entry_of(&self, id: u32) -> Option<&Entry> {
+        self.places.get(id as usize).and_then(|place| self.entries.get(place.entry as usize))
+    }
+
+    pub(super) fn label_of(&self, id: u32) -> Option<&Label> {
+        self.entry_of(id).map(|entry| &entry.label)
+    }
+
+    pub(super) fn evidence(&self, id: u32, how: &str) -> Evidence {
+        let entry = self.entry_of(id);
+        Evidence {
+            source: entry.map(|entry| entry.source.clone()).unwrap_or_default(),
+            seq: entry.and_then(|entry| entry.seq),
+            pointer: self.places.get(id as usize).map(|place| place.pointer.clone()).unwrap_or_default(),
+            how: how.to_owned(),
+        }
+    }
+
+    /// The latest entry of this source.
+    pub(super) fn latest(&self, source: &str) -> Option<&Entry> {
+        self.entries.iter().rev().find(|entry| entry.source == source)
+    }
+}
