@@ -39,7 +39,8 @@ class Readme(Journey):
         self.assertEqual(details["status"], "completed")
         self.assertRegex(details["result"], r"^refunded 8400 for A17 under [\w-]{8}$")
         self.assertEqual([step["name"] for step in details["steps"]], ["find_order", "refund"])
-        self.assertIn("completed", self.cli(server, *command("runs show")[:-1], details["id"][:8]))
+        self.assertIn(f"run/{details['id']} completed", self.cli(server, *command("why refund-order")))
+        self.assertIn("completed", self.cli(server, "runs", "show", details["id"][:8]))
 
         def workers():
             return {worker["worker"] for worker in self.json(server, "workers")["items"]}

@@ -76,6 +76,8 @@ class Why(Journey):
         self.assertEqual(places, sorted(places), text)
         self.assertNotIn(-1, places, text)
 
+        self.assertEqual(text.count("← parcel.late"), 1, "the other late parcels are no cause of this refund")
+
         chain = list(nodes(self.json(server, "why", "refund/A17")))
         kinds = [node["type"] for node in chain]
         order = ["step.completed", "approval.decided", "approval.requested", "run.created", "reflex.fired"]

@@ -5,7 +5,7 @@ mod target;
 mod text;
 
 use nx_journal::{Event, Reader};
-use nx_types::{Causation, Namespace, RunId, Seq};
+use nx_types::{Causation, Namespace, RunId, Seq, Subject};
 use serde_json::Value;
 
 use crate::{
@@ -24,7 +24,7 @@ const MAX_NODES: usize = 256;
 pub fn why(reader: &Reader, namespace: &Namespace, target: &str) -> Result<WhyNode, Error> {
     let seq = target::find(reader, namespace, target)?;
     let mut walk = Walk { reader, namespace, nodes: 0, seen: std::collections::BTreeSet::new() };
-    walk.node(seq, 0)
+    walk.node(seq, 0, None)
 }
 
 #[derive(Debug)]
@@ -36,19 +36,27 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn node(&mut self, seq: Seq, depth: usize) -> Result<WhyNode, Error> {
+    /// A link and all behind it; `effect` is the subject of the event that names it as its cause.
+    fn node(&mut self, seq: Seq, depth: usize, effect: Option<&Subject>) -> Result<WhyNode, Error> {
         self.nodes += 1;
         self.seen.insert(seq);
         let event = self.event(seq)?;
         let data = self.data(&event)?;
         let header = &event.header;
+        // A run's events follow one another: what it emitted earlier is no cause of what it emits now.
+        let run = header.subject.as_str().starts_with("run/");
+        let sibling = run && effect == Some(&header.subject) && text::is_emitted(header.kind.as_str());
+        let line = match event.data.bytes() {
+            Some(_) => text::line(&header.kind, header.subject.as_str(), &data),
+            None => format!("{} {} (erased)", header.kind, header.subject),
+        };
         let mut node = WhyNode {
             seq,
             kind: header.kind.to_string(),
             subject: header.subject.to_string(),
             time: header.recorded,
-            text: text::line(&header.kind, header.subject.as_str(), &data),
-            plumbing: depth > 0 && text::is_plumbing(header.kind.as_str()),
+            text: line,
+            plumbing: sibling || (depth > 0 && text::is_plumbing(header.kind.as_str())),
             data,
             because: Vec::new(),
             truncated: false,
@@ -57,7 +65,7 @@ impl Walk<'_> {
             if depth >= MAX_DEPTH || self.nodes >= MAX_NODES {
                 node.truncated = true;
             } else {
-                node.because.push(self.node(cause, depth + 1)?);
+                node.because.push(self.node(cause, depth + 1, Some(&header.subject))?);
             }
         }
         Ok(node)

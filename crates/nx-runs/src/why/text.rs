@@ -18,6 +18,11 @@ pub(super) fn is_plumbing(kind: &str) -> bool {
     )
 }
 
+/// What the agent's own code wrote, and no record of the runtime's.
+pub(super) fn is_emitted(kind: &str) -> bool {
+    !["run.", "step.", "approval.", "signal.", "reflex."].iter().any(|ours| kind.starts_with(ours))
+}
+
 /// The line. Unknown types show what looks telling in their data.
 pub(super) fn line(kind: &EventType, subject: &str, data: &Value) -> String {
     let text = |pointer: &str| data.pointer(pointer).and_then(Value::as_str).unwrap_or("?").to_owned();
