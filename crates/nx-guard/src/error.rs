@@ -47,6 +47,12 @@ pub enum Error {
         /// The reference as given.
         reference: String,
     },
+    /// Labels that do not fit together.
+    #[error("{reason}")]
+    Label {
+        /// What is wrong, with the fix.
+        reason: String,
+    },
 }
 
 impl ErrorCode for Error {
@@ -57,6 +63,7 @@ impl ErrorCode for Error {
             Self::ToolUnknown { .. } => Code::new("NX-GRD-0003"),
             Self::TooLarge { .. } => Code::new("NX-GRD-0004"),
             Self::Reference { .. } => Code::new("NX-GRD-0005"),
+            Self::Label { .. } => Code::new("NX-GRD-0006"),
         }
     }
 

@@ -1,0 +1,54 @@
+//! Answers guard requests, one JSON object a line, so that recorded agents can be replayed through the crate alone:
+//! `{"session": {"prompt", "tools"}}`, `{"check": {"tool", "args"}}`, `{"observe": {"tool", "result"}}`. The decision is the
+//! plain rule: a sink that something untrusted may have chosen asks, so does what was not asked for, so does a leak.
+
+use std::io::{BufRead as _, Write as _, stdin, stdout};
+
+use nx_guard::{
+    decision::Standing,
+    origin::{Context, Traced},
+    tool::{Effect, Tool, Tools},
+};
+use nx_types::Label;
+use serde_json::{Value, json};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut session: Option<(Tools, Context)> = None;
+    for line in stdin().lock().lines() {
+        let request: Value = serde_json::from_str(&line?)?;
+        let answer = answer(&mut session, &request)?;
+        let mut out = stdout().lock();
+        writeln!(out, "{answer}")?;
+        out.flush()?;
+    }
+    Ok(())
+}
+
+fn answer(session: &mut Option<(Tools, Context)>, request: &Value) -> Result<Value, nx_guard::Error> {
+    if let Some(begin) = request.get("session") {
+        let tools = begin["tools"].as_array().into_iter().flatten().map(Tool::parse).collect::<Result<Vec<_>, _>>()?;
+        *session = Some((Tools::new(tools)?, Context::new(&begin["prompt"], "request", Label::default())?));
+        return Ok(json!({}));
+    }
+    let Some((tools, context)) = session else { return Ok(json!({"error": "no session"})) };
+    if let Some(check) = request.get("check") {
+        let tool = tools.get(check["tool"].as_str().unwrap_or_default())?;
+        let traced = context.trace(tool, &check["args"])?;
+        return Ok(json!({"decision": decide(tool, &traced), "traced": traced}));
+    }
+    if let Some(observe) = request.get("observe") {
+        let tool = tools.get(observe["tool"].as_str().unwrap_or_default())?;
+        context.add(&tool.name, None, &observe["result"], &tool.output, false)?;
+    }
+    Ok(json!({}))
+}
+
+fn decide(tool: &Tool, traced: &Traced) -> &'static str {
+    let chosen = traced.origins.iter().any(|origin| origin.sink && origin.standing > Standing::Own);
+    let unasked = !traced.named && !traced.asked;
+    if tool.effect != Effect::Read && (chosen || unasked || !traced.leaks.is_empty()) || chosen {
+        "ask"
+    } else {
+        "allow"
+    }
+}

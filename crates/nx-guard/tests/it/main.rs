@@ -1,0 +1,5 @@
+//! Tests of the guard.
+
+mod label;
+mod origin;
+mod tool;
