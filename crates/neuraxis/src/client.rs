@@ -20,6 +20,14 @@ pub(crate) enum Failure {
         /// The network's word.
         detail: String,
     },
+    /// Somebody answers with a certificate that this machine does not trust.
+    #[error("the certificate of {url} is not trusted ({detail}); SSL_CERT_FILE names a file of further authorities")]
+    Untrusted {
+        /// The address.
+        url: String,
+        /// What is wrong with it.
+        detail: String,
+    },
     /// The server refused.
     #[error("{detail} [{code}]")]
     Problem {
@@ -94,7 +102,12 @@ impl Client {
                 detail = cause.to_string();
                 source = cause.source();
             }
-            Failure::Unreachable { url: self.url().to_owned(), detail }
+            let url = self.url().to_owned();
+            if detail.contains("peer certificate") {
+                Failure::Untrusted { url, detail }
+            } else {
+                Failure::Unreachable { url, detail }
+            }
         })?;
         if response.status().is_success() {
             return Ok(response);

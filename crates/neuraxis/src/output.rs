@@ -21,7 +21,7 @@ pub(crate) fn failure(error: &anyhow::Error) -> ExitCode {
         None => eprintln!("neuraxis: {error:#}"),
     }
     match error.downcast_ref::<client::Failure>() {
-        Some(client::Failure::Unreachable { .. }) => ExitCode::from(UNREACHABLE),
+        Some(client::Failure::Unreachable { .. } | client::Failure::Untrusted { .. }) => ExitCode::from(UNREACHABLE),
         Some(client::Failure::Problem { status: 404, .. }) => ExitCode::from(NOT_FOUND),
         _ => ExitCode::FAILURE,
     }

@@ -14,7 +14,9 @@ use utoipa::ToSchema;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No token, or one that is not known.
-    #[error("this server wants a token: send `Authorization: Bearer TOKEN`")]
+    #[error(
+        "this server wants a token that it knows: send `Authorization: Bearer TOKEN`; the command line takes NEURAXIS_TOKEN"
+    )]
     Unauthenticated,
     /// The token's roles do not suffice.
     #[error("`{who}` lacks the role `{role}` for this")]
@@ -54,7 +56,7 @@ pub enum Error {
     #[error("cannot use the certificate or key: {0}")]
     Tls(String),
     /// The address cannot be listened on.
-    #[error("cannot listen on `{address}`: {source}")]
+    #[error("cannot listen on `{address}`; if another server has it, choose another by --listen")]
     Listen {
         /// The address.
         address: std::net::SocketAddr,
