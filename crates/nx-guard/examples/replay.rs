@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 fn answer(session: &mut Option<(Tools, Context)>, request: &Value) -> Result<Value, nx_guard::Error> {
     if let Some(begin) = request.get("session") {
         let tools = begin["tools"].as_array().into_iter().flatten().map(Tool::parse).collect::<Result<Vec<_>, _>>()?;
-        *session = Some((Tools::new(tools)?, Context::new(&begin["prompt"], "request", Label::default())?));
+        *session = Some((Tools::new(tools)?, Context::new(&begin["prompt"], "request", &Label::default())?));
         return Ok(json!({}));
     }
     let Some((tools, context)) = session else { return Ok(json!({"error": "no session"})) };

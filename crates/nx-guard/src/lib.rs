@@ -3,6 +3,8 @@
 //! Pure: no I/O, no clock but the one passed in. Detectors only lower a label; they never allow anything. Policies
 //! decide; people release; what was decided is recorded by whoever calls this crate.
 
+pub mod bench;
+pub mod call;
 pub mod decision;
 pub mod detect;
 pub mod error;

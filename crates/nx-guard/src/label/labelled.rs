@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use nx_types::{Label, LabelId};
+use nx_types::LabelId;
 use serde::{Deserialize, Serialize};
 
 use super::Labels;
@@ -161,12 +161,5 @@ impl Labelled {
             }
         }
         kept
-    }
-}
-
-impl Labels {
-    /// Labels a whole value as coming from `source`.
-    pub fn from_source(&mut self, source: &str) -> Result<Labelled, Error> {
-        Ok(Labelled::uniform(self.intern(Label::from_source(source))?))
     }
 }

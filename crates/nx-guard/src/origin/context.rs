@@ -111,12 +111,12 @@ pub struct Context {
 
 impl Context {
     /// A context that holds the trusted request alone.
-    pub fn new(request: &Value, source: &str, label: Label) -> Result<Self, Error> {
+    pub fn new(request: &Value, source: &str, label: &Label) -> Result<Self, Error> {
         Self::with_limits(request, source, label, Limits::default())
     }
 
     /// The same, with other limits.
-    pub fn with_limits(request: &Value, source: &str, label: Label, limits: Limits) -> Result<Self, Error> {
+    pub fn with_limits(request: &Value, source: &str, label: &Label, limits: Limits) -> Result<Self, Error> {
         let mut context = Self {
             limits,
             bytes: 0,
@@ -128,7 +128,7 @@ impl Context {
             vouched: Vouched::default(),
             heard: Heard::default(),
             restricted: Restricted::default(),
-            joined: Label::from_source(source).join(&label),
+            joined: Label::from_source(source).join(label),
             untrusted: false,
         };
         context.say(request)?;

@@ -18,7 +18,7 @@ pub struct Leaf {
 impl Leaf {
     /// Its place (RFC 6901).
     pub fn pointer(&self) -> String {
-        self.path.iter().map(|part| format!("/{}", part.replace('~', "~0").replace('/', "~1"))).collect()
+        self.path.iter().flat_map(|part| ["/".to_owned(), part.replace('~', "~0").replace('/', "~1")]).collect()
     }
 }
 

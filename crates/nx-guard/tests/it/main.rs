@@ -1,5 +1,8 @@
-//! Tests of the guard.
+//! Tests of the guard from the outside.
 
+#![expect(clippy::unwrap_used, reason = "a test that fails panics")]
+
+mod call;
 mod label;
 mod origin;
 mod tool;

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 fn context(request: &str) -> Context {
-    Context::new(&json!(request), "request", Label::default()).unwrap()
+    Context::new(&json!(request), "request", &Label::default()).unwrap()
 }
 
 fn trace(context: &Context, args: &Value) -> Traced {
@@ -139,7 +139,7 @@ fn asked_by_kind_of_action() {
 #[test]
 fn too_much_is_refused() {
     let limits = Limits { bytes: 100, leaves: 3, argument_bytes: 10, argument_leaves: 2, depth: 4 };
-    let mut context = Context::with_limits(&json!("go"), "request", Label::default(), limits).unwrap();
+    let mut context = Context::with_limits(&json!("go"), "request", &Label::default(), limits).unwrap();
     let add = |context: &mut Context, value: Value| context.add("t", None, &value, &Output::default(), false).is_err();
     assert!(add(&mut context, json!("x".repeat(100))));
     assert!(add(&mut context, json!([1, 2, 3, 4])));
