@@ -87,7 +87,10 @@ impl Context {
         }
         match number {
             Some(number) => request.has_number(number).then(|| self.said("number")),
-            None => (!words.is_empty() && words.iter().all(|word| request.has_token(word))).then(|| self.said("words")),
+            None => {
+                let all = says_something(words) && words.iter().all(|word| request.has_token(word));
+                (all && self.heard.naming(&text::loose(text)).is_none()).then(|| self.said("words"))
+            }
         }
     }
 
@@ -113,8 +116,11 @@ impl Context {
                 rest.push(word);
             }
         }
-        if !words.is_empty() && rest.is_empty() {
-            return self.composed(&good);
+        if says_something(words) && rest.is_empty() {
+            return self.composed(leaf, &good);
+        }
+        if rest.is_empty() {
+            rest.extend(words);
         }
         let heard: Vec<(u32, &str)> =
             rest.iter().filter_map(|word| self.heard.token(&text::loose(word))).map(|id| (id, "words")).collect();
@@ -125,19 +131,27 @@ impl Context {
     fn vouched_for(&self, leaf: &Leaf, vouching: &[u32], number: Option<&str>) -> Found {
         let how = if number.is_some() { "number" } else { "value" };
         let mut found = self.gather(Standing::Trusted, vouching.iter().map(|id| (*id, how)));
+        self.unless_named(leaf, &mut found);
+        found
+    }
+
+    /// All its words are of the request or of vouched values. Put together by an untrusted text, it is that text's.
+    fn composed(&self, leaf: &Leaf, parts: &[u32]) -> Found {
+        let mut found = self.gather(Standing::Trusted, parts.iter().map(|id| (*id, "words")));
+        found.label = found.label.join(&Label::from_source(&self.request_source));
+        self.unless_named(leaf, &mut found);
+        found
+    }
+
+    fn unless_named(&self, leaf: &Leaf, found: &mut Found) {
         if let Some(id) = self.heard.naming(&text::loose(&leaf.text)) {
             found.standing = Standing::Ambiguous;
             found.evidence.truncate(MAX_EVIDENCE - 1);
             found.evidence.push(self.evidence(id, "phrase"));
-            found.label = self.label_of(id).map(|label| found.label.join(label)).unwrap_or(found.label);
+            if let Some(label) = self.label_of(id) {
+                found.label = found.label.join(label);
+            }
         }
-        found
-    }
-
-    fn composed(&self, parts: &[u32]) -> Found {
-        let mut found = self.gather(Standing::Trusted, parts.iter().map(|id| (*id, "words")));
-        found.label = found.label.join(&Label::from_source(&self.request_source));
-        found
     }
 
     fn heard_at(&self, places: &[(u32, &str)]) -> Found {
@@ -171,4 +185,12 @@ impl Context {
             Evidence { source: "context".to_owned(), seq: None, pointer: String::new(), how: how.to_owned() };
         Found { standing, label: self.joined.clone(), evidence: vec![evidence] }
     }
+}
+
+/// Whether the words can make a value together: at least one is a word, a date or a time. Digits and single letters
+/// alone could spell any account.
+fn says_something(words: &[String]) -> bool {
+    words.iter().any(|word| {
+        word.chars().filter(|c| c.is_alphabetic()).count() >= 3 || (word.len() > 4 && word.contains(['-', ':']))
+    })
 }
