@@ -8,6 +8,7 @@ pub mod call;
 pub mod decision;
 pub mod detect;
 pub mod error;
+pub mod guard;
 pub mod label;
 pub mod origin;
 pub mod policy;

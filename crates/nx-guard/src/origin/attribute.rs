@@ -89,7 +89,7 @@ impl Context {
             Some(number) => request.has_number(number).then(|| self.said("number")),
             None => {
                 let all = says_something(words) && words.iter().all(|word| request.has_token(word));
-                (all && self.heard.naming(&text::loose(text)).is_none()).then(|| self.said("words"))
+                (all && !self.blind && self.heard.naming(&text::loose(text)).is_none()).then(|| self.said("words"))
             }
         }
     }
@@ -144,6 +144,11 @@ impl Context {
     }
 
     fn unless_named(&self, leaf: &Leaf, found: &mut Found) {
+        if self.blind {
+            found.standing = Standing::Ambiguous;
+            found.label = found.label.join(&self.joined);
+            return;
+        }
         if let Some(id) = self.heard.naming(&text::loose(&leaf.text)) {
             found.standing = Standing::Ambiguous;
             found.evidence.truncate(MAX_EVIDENCE - 1);

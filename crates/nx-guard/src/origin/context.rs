@@ -107,6 +107,7 @@ pub struct Context {
     restricted: Restricted,
     pub(super) joined: Label,
     pub(super) untrusted: bool,
+    pub(super) blind: bool,
 }
 
 impl Context {
@@ -130,6 +131,7 @@ impl Context {
             restricted: Restricted::default(),
             joined: Label::from_source(source).join(label),
             untrusted: false,
+            blind: false,
         };
         context.say(request)?;
         Ok(context)
@@ -164,7 +166,13 @@ impl Context {
         output: &Output,
         suspect: bool,
     ) -> Result<(), Error> {
-        let found = self.take_in(value)?;
+        let found = match self.take_in(value) {
+            Ok(found) => found,
+            Err(error) => {
+                self.blind(source);
+                return Err(error);
+            }
+        };
         let output = if suspect {
             Output { trust: Trust::Untrusted, trusted: Vec::new(), ..output.clone() }
         } else {
@@ -192,6 +200,14 @@ impl Context {
         }
         self.entries.push(Entry { source: source.to_owned(), seq, label, value: value.clone(), output });
         Ok(())
+    }
+
+    /// The model saw something from `source` that the context does not hold: from now on anything may be from there, and
+    /// nothing but the request and references stands trusted.
+    pub fn blind(&mut self, source: &str) {
+        self.untrusted = true;
+        self.blind = true;
+        self.joined = self.joined.join(&Label::from_source(source));
     }
 
     fn take_in(&mut self, value: &Value) -> Result<Vec<Leaf>, Error> {
