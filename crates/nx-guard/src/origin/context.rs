@@ -302,10 +302,11 @@ impl Context {
     }
 
     fn leaked(&self, leaf: &Leaf) -> Vec<Leak> {
-        let within = self.restricted.within(&text::loose(&leaf.text), crate::decision::MAX_EVIDENCE);
+        let text = text::loose(&leaf.text);
+        let within =
+            self.restricted.within(&text, crate::decision::MAX_EVIDENCE, |secret| !self.request.contains(secret));
         within
             .into_iter()
-            .filter(|(secret, _)| !self.request.contains(secret))
             .map(|(_, id)| Leak {
                 pointer: leaf.pointer(),
                 evidence: self.evidence(id, "value"),

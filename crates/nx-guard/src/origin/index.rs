@@ -1,11 +1,13 @@
 //! Indexes over a run's leaves: what is asked of them is looked up, never scanned for.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{leaves::Leaf, text};
 
 /// Most leaves whose text is read to answer one question; past this, the answer is the one that trusts less.
 const MAX_CANDIDATES: usize = 64;
+/// Most bytes read to answer one question, past the first leaf; past this likewise.
+const MAX_READ_BYTES: usize = 64 << 10;
 /// Most leaves named for one key.
 const MAX_NAMED: usize = 4;
 /// Letters of the key of a restricted value; shorter values are not looked for.
@@ -100,9 +102,15 @@ impl Heard {
             }
         }
         let list = rarest?;
-        let named = |id: &&u32| self.texts.get(*id).is_some_and(|whole| text::has_whole(whole, text));
-        let read = list.iter().take(MAX_CANDIDATES).find(named);
-        read.or_else(|| list.get(MAX_CANDIDATES)).copied()
+        let mut bytes = 0;
+        for (count, id) in list.iter().enumerate() {
+            let whole = self.texts.get(id)?;
+            bytes += whole.len();
+            if count >= MAX_CANDIDATES || (count > 0 && bytes > MAX_READ_BYTES) || text::has_whole(whole, text) {
+                return Some(*id);
+            }
+        }
+        None
     }
 }
 
@@ -137,17 +145,23 @@ fn designated(text: &str) -> Vec<String> {
 /// Values that not everyone may read.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Restricted {
-    by_start: HashMap<[char; SECRET_KEY], Vec<(String, u32)>>,
+    by_start: HashMap<[char; SECRET_KEY], Bucket>,
+}
+
+/// Values that start alike, with the lengths in bytes that they have.
+#[derive(Debug, Clone, Default)]
+struct Bucket {
+    lengths: BTreeSet<usize>,
+    texts: HashMap<String, u32>,
 }
 
 impl Restricted {
     pub(super) fn add(&mut self, id: u32, leaf: &Leaf) {
         let text = text::loose(&leaf.text);
-        if let Some(key) = key(&text) {
+        if let Some(key) = key(&text).filter(|_| !matches!(text.as_str(), "true" | "false")) {
             let bucket = self.by_start.entry(key).or_default();
-            if !bucket.iter().any(|(known, _)| *known == text) {
-                bucket.push((text, id));
-            }
+            bucket.lengths.insert(text.len());
+            bucket.texts.entry(text).or_insert(id);
         }
     }
 
@@ -155,15 +169,18 @@ impl Restricted {
         self.by_start.is_empty()
     }
 
-    /// The restricted values that the text (in loose form) holds, at most `most`, each with its text.
-    pub(super) fn within(&self, text: &str, most: usize) -> Vec<(&str, u32)> {
+    /// The restricted values that the text (in loose form) holds, at most `most` that `counts` lets count, each with
+    /// its text.
+    pub(super) fn within<'a>(&self, text: &'a str, most: usize, counts: impl Fn(&str) -> bool) -> Vec<(&'a str, u32)> {
         let mut found: Vec<(&str, u32)> = Vec::new();
         for (at, _) in text.char_indices() {
             let Some(rest) = text.get(at..) else { continue };
             let Some(bucket) = key(rest).and_then(|key| self.by_start.get(&key)) else { continue };
-            for (secret, id) in bucket {
-                if rest.starts_with(secret.as_str()) && !found.iter().any(|(_, known)| known == id) {
-                    found.push((secret, *id));
+            for length in &bucket.lengths {
+                let Some(part) = rest.get(..*length) else { continue };
+                let Some(id) = bucket.texts.get(part) else { continue };
+                if !found.iter().any(|(_, known)| known == id) && counts(part) {
+                    found.push((part, *id));
                     if found.len() >= most {
                         return found;
                     }

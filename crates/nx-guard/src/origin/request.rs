@@ -13,6 +13,7 @@ use super::{
 #[derive(Debug, Clone, Default)]
 pub(super) struct Request {
     texts: Vec<String>,
+    loose: Vec<String>,
     tokens: HashSet<String>,
     numbers: HashSet<String>,
     dates: Vec<Date>,
@@ -31,6 +32,7 @@ impl Request {
                 self.dates.push(date);
             }
             self.texts.push(text);
+            self.loose.push(text::loose(&leaf.text));
         }
         self.asked = Asked::new(&self.tokens);
     }
@@ -54,7 +56,7 @@ impl Request {
 
     /// Whether the request holds the text (in loose form), be it within a word.
     pub(super) fn contains(&self, loose: &str) -> bool {
-        self.texts.iter().any(|said| text::loose(said).contains(loose))
+        self.loose.iter().any(|said| said.contains(loose))
     }
 
     /// Whether the text holds dates, all of them dates of the request. A year left out there is any year that it names.
