@@ -97,7 +97,7 @@ class Why(Journey):
         run = next(node["subject"].removeprefix("run/") for node in chain if node["type"] == "step.completed")
         for target in (decided, run):
             self.assertEqual(list(nodes(self.json(server, "why", target)))[-1]["seq"], seqs[-1])
-        self.assertIn("[NX-RUN-", self.cli(server, "why", "refund/A9999", expect=None))
+        self.assertIn("[NX-RUN-0022]", self.cli(server, "why", "refund/A9999", expect=3))
 
     def finished(self, server):
         def ended():

@@ -5,8 +5,9 @@ use std::process::{Command, Stdio};
 use anyhow::{Result, bail};
 
 /// Program, the argument that makes it print its version, the Debian packages that bring it.
-const NEEDS: [(&str, &str, &[&str]); 4] = [
+const NEEDS: [(&str, &str, &[&str]); 5] = [
     ("python3", "--version", &["python3", "python3-venv", "python3-pip"]),
+    ("curl", "--version", &["curl"]),
     ("node", "--version", &["nodejs", "npm"]),
     ("npm", "--version", &["npm"]),
     ("chromium", "--version", &["chromium"]),

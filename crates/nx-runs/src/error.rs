@@ -158,6 +158,14 @@ pub enum Error {
     /// The engine has stopped.
     #[error("the run engine is closed")]
     Closed,
+    /// Nothing is known of what `why` was asked for.
+    #[error(
+        "nothing is known of `{target}`; name a run, RUN/STEP, an approval, AGENT/KEY, a subject or a place in the log"
+    )]
+    TargetUnknown {
+        /// What was named.
+        target: String,
+    },
     /// The log refused.
     #[error("the journal refused: {0}")]
     Journal(Problem),
@@ -238,6 +246,7 @@ impl ErrorCode for Error {
             Self::Closed => "NX-RUN-0019",
             Self::Journal(_) => "NX-RUN-0020",
             Self::HungUp { .. } => "NX-RUN-0021",
+            Self::TargetUnknown { .. } => "NX-RUN-0022",
         })
     }
 

@@ -21,7 +21,7 @@ pub struct SourceSpec {
     /// `source/NAME` when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
-    /// Takes events over HTTP: JSON bodies, `CloudEvents` and batches of them.
+    /// Takes events by `POST /api/sources/NAME/events`: JSON bodies, `CloudEvents` and batches of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpSpec>,
     /// Replays a recorded file at its own pace.

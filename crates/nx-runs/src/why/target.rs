@@ -44,12 +44,7 @@ fn newest(reader: &Reader, namespace: &Namespace, subject: &Subject) -> Result<S
     // Lines logged after the end say nothing about why.
     let events = reader.by_subject(namespace, subject, None, 64, true)?;
     let told = events.iter().find(|event| event.header.kind.as_str() != "run.logged").or_else(|| events.first());
-    told.map(nx_journal::Event::seq).ok_or_else(|| {
-        let target = subject.as_str();
-        Error::invalid(format!(
-            "nothing is known of `{target}`; name a run, RUN/STEP, an approval, AGENT/KEY, a subject or a place in the log"
-        ))
-    })
+    told.map(nx_journal::Event::seq).ok_or_else(|| Error::TargetUnknown { target: subject.to_string() })
 }
 
 fn run_of(reader: &Reader, namespace: &Namespace, prefix: &str) -> Result<Option<RunId>, Error> {
