@@ -1,6 +1,6 @@
 //! Answers guard requests, one JSON object a line, so that recorded agents can be replayed through the crate alone:
-//! `{"session": {"prompt", "tools"}}`, `{"check": {"tool", "args"}}`, `{"observe": {"tool", "result"}}`. The decision is the
-//! plain rule: a sink that something untrusted may have chosen asks, so does what was not asked for, so does a leak.
+//! `{"session": {"prompt", "tools"}}`, `{"check": {"tool", "args"}}`, `{"observe": {"tool", "result"}}`,
+//! `{"output": {"text", "reader"}}`. The decision is the plain rule: a sink that something untrusted may have chosen asks, so does what was not asked for, so does a leak.
 
 use std::io::{BufRead as _, Write as _, stdin, stdout};
 
@@ -35,6 +35,11 @@ fn answer(session: &mut Option<(Tools, Context)>, request: &Value) -> Result<Val
         let tool = tools.get(check["tool"].as_str().unwrap_or_default())?;
         let traced = context.trace(tool, &check["args"])?;
         return Ok(json!({"decision": decide(tool, &traced), "traced": traced}));
+    }
+    if let Some(output) = request.get("output") {
+        let reader = output["reader"].as_str().unwrap_or("user").to_owned();
+        let traced = context.trace_text(output["text"].as_str().unwrap_or_default(), &[reader].into())?;
+        return Ok(json!({"decision": if traced.leaks.is_empty() { "allow" } else { "ask" }, "traced": traced}));
     }
     if let Some(observe) = request.get("observe") {
         let tool = tools.get(observe["tool"].as_str().unwrap_or_default())?;
