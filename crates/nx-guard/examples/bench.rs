@@ -1,4 +1,4 @@
-//! Prints what tracing a call's arguments takes over 10,000 labelled leaves: `cargo run --release --example bench`.
+//! Prints what tracing a call's arguments takes over 10,000 labelled leaves: `cargo run --example bench`, optimised.
 
 use nx_guard::bench::{TraceConfig, trace};
 
