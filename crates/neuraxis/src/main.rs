@@ -8,7 +8,7 @@ mod cmd;
 mod output;
 mod unpack;
 
-use std::process::ExitCode;
+use std::{io::IsTerminal as _, process::ExitCode};
 
 use clap::Parser as _;
 
@@ -57,5 +57,6 @@ fn logging(verbose: u8) {
         _ => "trace",
     };
     let filter = EnvFilter::try_from_env("NEURAXIS_LOG").unwrap_or_else(|_err| EnvFilter::new(default));
-    fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let colours = std::io::stderr().is_terminal();
+    fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).with_target(false).init();
 }
