@@ -41,6 +41,13 @@ function SignIn({ problem, done }: { problem: string; done: () => void }) {
   );
 }
 
+/** Why the server let nobody in, for a person at a browser. */
+function refusal(error: unknown): string {
+  if (!(error instanceof ApiError)) return "The server does not answer.";
+  if (error.problem.status !== 401) return error.message;
+  return token.get() ? "The server does not know this token." : "This server wants a token.";
+}
+
 export function App() {
   const path = usePath();
   const [server, setServer] = useState<ServerInfo>();
@@ -51,7 +58,7 @@ export function App() {
         setServer(info);
         setProblem(undefined);
       })
-      .catch((error: unknown) => setProblem(error instanceof ApiError ? error.message : "the server does not answer"));
+      .catch((error: unknown) => setProblem(refusal(error)));
   useEffect(() => void load(), []);
   if (problem && !server) return <SignIn problem={problem} done={load} />;
   const tab = (href: string, name: string) => (

@@ -55,13 +55,19 @@ export function WhyPage() {
     <section>
       <form class="bar" onSubmit={submit}>
         <h1>Why</h1>
-        <input value={of} placeholder="refund/A17, r_…, a_…, a place in the log" onInput={(event) => setOf(event.currentTarget.value)} />
+        <input value={of} placeholder="refund/A17" onInput={(event) => setOf(event.currentTarget.value)} />
         <button type="submit">Ask</button>
         <label>
           <input type="checkbox" checked={all} onChange={(event) => setAll(event.currentTarget.checked)} /> every link
         </label>
       </form>
       <Problem text={problem} />
+      {!asked && (
+        <p class="hint">
+          Name what happened: a step with its key (<code>refund/A17</code>), a run (<code>r_…</code>), an approval (
+          <code>a_…</code>), or an event's place in the log. Its causes are shown back to the first.
+        </p>
+      )}
       {value && (
         <div class="why">
           <Chain node={value} first all={all} />
