@@ -3,6 +3,7 @@
 mod pool;
 mod rows;
 mod schema;
+mod short;
 mod write;
 
 use std::{
@@ -61,7 +62,7 @@ impl SqliteBackend {
             Ok(())
         };
         connection.wal_hook(Some(note)).map_err(fail("configure the database"))?;
-        let sql = Sql(connection);
+        let sql = Sql::new(connection, options.cache_entries);
         if new {
             sync_dir(&dir)?;
         }

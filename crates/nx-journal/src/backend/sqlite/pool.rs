@@ -52,7 +52,9 @@ impl Pool {
             state = self.free.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         drop(state);
-        schema::open_reader(&self.path, &self.options).map(Sql).inspect_err(|_err| self.give(None))
+        schema::open_reader(&self.path, &self.options)
+            .map(|connection| Sql::new(connection, self.options.cache_entries / 4))
+            .inspect_err(|_err| self.give(None))
     }
 
     fn give(&self, connection: Option<Sql>) {

@@ -1,22 +1,36 @@
 //! Reading rows from a connection.
 
-use std::ops::ControlFlow;
+use std::{cell::RefCell, ops::ControlFlow, sync::Arc};
 
-use nx_types::{BlobId, Digest, EventType, KeyId, LabelId, Namespace, Subject, Timestamp};
+use nx_types::{BlobId, Digest, EventType, Header, KeyId, LabelId, Namespace, Subject, Timestamp};
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Params, Row, params, types::ValueRef};
 
-use super::{fail, fail_at};
+use super::{
+    fail, fail_at,
+    short::{self, OfSubject, SHORT},
+};
 use crate::{
     Error,
     backend::{
         BlobRow, Each, EachCheckpoint, EachEvent, EachTile, EventRow, IndexQuery, IndexRow, KeyRow, Lookup, Page, Rows,
         Sealed, StateRecord,
     },
+    cache::Cache,
 };
 
 /// A connection that reads rows.
 #[derive(Debug)]
-pub(super) struct Sql(pub(super) Connection);
+pub(super) struct Sql {
+    pub(super) connection: Connection,
+    shared: RefCell<Shared>,
+}
+
+/// What short headers leave out, by the first event of a subject and of a type.
+#[derive(Debug)]
+struct Shared {
+    subjects: Cache<i64, OfSubject>,
+    types: Cache<i64, Arc<[u8]>>,
+}
 
 /// Bytes in `events.data` that name pieces: first id, number of bytes.
 pub(super) const REFERENCE_BYTES: usize = 12;
@@ -26,8 +40,21 @@ pub(super) fn limit(limit: usize) -> i64 {
 }
 
 impl Sql {
+    /// Reads from a connection, and remembers so many subjects and types.
+    pub(super) fn new(connection: Connection, bound: usize) -> Self {
+        let shared = Shared { subjects: Cache::new(bound), types: Cache::new(bound) };
+        Self { connection, shared: RefCell::new(shared) }
+    }
+
+    /// Forgets what it remembers, because a group that it has read was dropped.
+    pub(super) fn forget(&self) {
+        let mut shared = self.shared.borrow_mut();
+        shared.subjects.clear();
+        shared.types.clear();
+    }
+
     pub(super) fn statement(&self, sql: &str) -> Result<CachedStatement<'_>, Error> {
-        self.0.prepare_cached(sql).map_err(fail("prepare a statement"))
+        self.connection.prepare_cached(sql).map_err(fail("prepare a statement"))
     }
 
     /// One value, if there is a row.
@@ -62,7 +89,46 @@ impl Sql {
         Ok(())
     }
 
-    /// Events of a query whose columns are seq, header, data, digest, and perhaps subject, version, type, `by_key`.
+    /// The header of the first event of a subject or a type; `None` if it is not there in full.
+    fn first_header(&self, seq: i64) -> Result<Option<Header>, Error> {
+        let sql = "SELECT header FROM events WHERE seq = ?1";
+        match self.one(sql, [seq], || format!("event {seq}"), |row| row.get::<_, Vec<u8>>(0)) {
+            Ok(header) => Ok(header.and_then(|header| Header::decode(&header).ok())),
+            // Verification goes on, and finds what is damaged where it stands.
+            Err(Error::Corrupt { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What the events of a subject share, by its first event.
+    pub(super) fn of_subject(&self, first: i64) -> Result<Option<OfSubject>, Error> {
+        if let Some(found) = self.shared.borrow_mut().subjects.get(&first) {
+            return Ok(Some(found));
+        }
+        let Some(found) = self.first_header(first)?.as_ref().map(OfSubject::of) else { return Ok(None) };
+        self.shared.borrow_mut().subjects.insert(first, found.clone());
+        Ok(Some(found))
+    }
+
+    fn of_type(&self, first: i64) -> Result<Option<Arc<[u8]>>, Error> {
+        if let Some(found) = self.shared.borrow_mut().types.get(&first) {
+            return Ok(Some(found));
+        }
+        let Some(found) = self.first_header(first)?.as_ref().map(short::of_type) else { return Ok(None) };
+        self.shared.borrow_mut().types.insert(first, found.clone());
+        Ok(Some(found))
+    }
+
+    /// Writes the header in full that a row's short header stands for; `false` if it stands for none.
+    fn restore(&self, row: &Row<'_>, header: &[u8], out: &mut Vec<u8>) -> Result<bool, Error> {
+        let numbers = (number(row, 0), row.get(4), number(row, 5), row.get(6));
+        let (Ok(seq), Ok(subject), Ok(version), Ok(kind)) = numbers else { return Ok(false) };
+        let Some(subject) = self.of_subject(subject)? else { return Ok(false) };
+        let Some(kind) = self.of_type(kind)? else { return Ok(false) };
+        Ok(short::restore(header, (seq, version), &subject, &kind, out))
+    }
+
+    /// Events of a query whose columns are seq, header, data, digest, subject, version, type, and perhaps `by_key`.
     fn each_event(&self, sql: &str, params: impl Params, from: u64, each: EachEvent<'_>) -> Result<(), Error> {
         let mut last = None;
         let place = |last: Option<u64>| match last {
@@ -71,13 +137,17 @@ impl Sql {
         };
         let mut statement = self.statement(sql)?;
         let mut rows = statement.query(params).map_err(|error| fail_at(&place(None), error))?;
-        let mut joined = Vec::new();
-        let looked_up = rows.as_ref().is_some_and(|statement| statement.column_count() > 4);
+        let (mut joined, mut full) = (Vec::new(), Vec::new());
+        let looked_up = rows.as_ref().is_some_and(|statement| statement.column_count() > 7);
         while let Some(row) = rows.next().map_err(|error| fail_at(&place(last), error))? {
             let seq = row.get::<_, i64>(0).map_err(|error| fail_at(&place(last), error))?.cast_unsigned();
             let damaged = |error| fail_at(&format!("event {seq}"), error);
             let header = row.get_ref(1).map_err(damaged)?;
-            let header = header.as_blob().map_err(|error| damaged(error.into()))?;
+            let mut header = header.as_blob().map_err(|error| damaged(error.into()))?;
+            // Where what it shares is damaged, it is handed on as it is: no reader takes it for a header.
+            if header.first() == Some(&SHORT) && self.restore(row, header, &mut full)? {
+                header = &full;
+            }
             let digest = row.get_ref(3).map_err(damaged)?;
             let sealed = if let ValueRef::Blob(digest) = digest {
                 let digest = digest.try_into().map_err(|_err| {
@@ -256,11 +326,11 @@ impl Rows for Sql {
         each: EachEvent<'_>,
     ) -> Result<(), Error> {
         let sql = if page.reverse {
-            "SELECT seq, header, data, digest FROM events
+            "SELECT seq, header, data, digest, subject, version, type FROM events
              WHERE subject = (SELECT id FROM subjects WHERE namespace = ?1 AND name = ?2) AND version < ?3
              ORDER BY version DESC LIMIT ?4"
         } else {
-            "SELECT seq, header, data, digest FROM events
+            "SELECT seq, header, data, digest, subject, version, type FROM events
              WHERE subject = (SELECT id FROM subjects WHERE namespace = ?1 AND name = ?2) AND version > ?3
              ORDER BY version LIMIT ?4"
         };
@@ -271,10 +341,10 @@ impl Rows for Sql {
 
     fn type_events(&self, kind: &EventType, page: Page<'_, u64>, each: EachEvent<'_>) -> Result<(), Error> {
         let sql = if page.reverse {
-            "SELECT seq, header, data, digest FROM events
+            "SELECT seq, header, data, digest, subject, version, type FROM events
              WHERE type = (SELECT id FROM types WHERE name = ?1) AND seq < ?2 ORDER BY seq DESC LIMIT ?3"
         } else {
-            "SELECT seq, header, data, digest FROM events
+            "SELECT seq, header, data, digest, subject, version, type FROM events
              WHERE type = (SELECT id FROM types WHERE name = ?1) AND seq > ?2 ORDER BY seq LIMIT ?3"
         };
         let after = page.after.map_or(if page.reverse { i64::MAX } else { -1 }, |seq| clamp(*seq));
@@ -463,7 +533,8 @@ impl Rows for Sql {
     }
 
     fn check(&self) -> Result<Vec<String>, Error> {
-        let mut statement = self.0.prepare("PRAGMA integrity_check(100)").map_err(fail("check the database"))?;
+        let mut statement =
+            self.connection.prepare("PRAGMA integrity_check(100)").map_err(fail("check the database"))?;
         let lines = statement
             .query_map([], |row| row.get::<_, String>(0))
             .and_then(Iterator::collect::<rusqlite::Result<Vec<_>>>);

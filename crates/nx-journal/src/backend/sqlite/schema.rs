@@ -20,6 +20,7 @@ pub(super) const BUSY_MILLIS: u64 = 10_000;
 pub(super) const PAGE_BYTES: usize = 4096;
 
 // A subject's id and a type's id are the seq of their first event, so nothing has to be counted.
+// `events.header` leaves out what a later event shares with those (see `short`).
 // `events.data` is the sealed data, or 12 bytes that name its pieces in `pieces`; after erasure `digest` stands instead.
 const TABLES: &str = "
 CREATE TABLE meta(name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;

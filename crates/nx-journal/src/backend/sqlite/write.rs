@@ -9,6 +9,7 @@ use super::{
     SqliteBackend, fail,
     rows::{REFERENCE_BYTES, Sql, clamp, read_reference},
     schema::{self, PAGE_BYTES},
+    short::{self, Facts},
 };
 use crate::{
     Error, IndexEntry,
@@ -22,10 +23,12 @@ const INLINE_BYTES: usize = 512;
 /// What the writer remembers between groups; forgotten when a group fails.
 #[derive(Debug)]
 pub(super) struct Names {
-    subjects: Cache<String, i64>,
+    /// A subject's id, and the origin that its first event names.
+    subjects: Cache<String, (i64, Option<[u8; 16]>)>,
     types: Cache<EventType, i64>,
     kinds: Cache<String, i64>,
     scratch: String,
+    header: Vec<u8>,
     next_piece: i64,
     /// Bytes that the last page of `pieces` can still take, as far as we know.
     page_left: usize,
@@ -39,6 +42,7 @@ impl Names {
             types: Cache::new(bound),
             kinds: Cache::new(bound),
             scratch: String::new(),
+            header: Vec::new(),
             next_piece,
             page_left: 0,
         })
@@ -62,12 +66,14 @@ impl SqliteBackend {
         self.sql.statement(sql)?.execute(params).map_err(fail(what))
     }
 
-    fn subject(&mut self, event: &EventInsert<'_>) -> Result<i64, Error> {
+    /// The subject's id, and the origin that its first event names, if that is an earlier one.
+    fn subject(&mut self, event: &EventInsert<'_>) -> Result<(i64, Option<[u8; 16]>), Error> {
         let (namespace, subject) = (event.namespace, event.subject);
         self.names.scratch(namespace, subject.as_str());
-        if let Some(id) = self.names.subjects.get(self.names.scratch.as_str()) {
-            return Ok(id);
+        if let Some(found) = self.names.subjects.get(self.names.scratch.as_str()) {
+            return Ok(found);
         }
+        let mut origin = short::origin_of(event.header);
         let mut id = event.seq.cast_signed();
         let sql = "INSERT INTO subjects(namespace, name, id) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
         let names = (namespace.as_str(), subject.as_str());
@@ -76,8 +82,11 @@ impl SqliteBackend {
             let mut statement = self.sql.statement("SELECT id FROM subjects WHERE namespace = ?1 AND name = ?2")?;
             id = statement.query_row([names.0, names.1], |row| row.get(0)).map_err(fail("read a subject"))?;
         }
-        self.names.subjects.set(&self.names.scratch, id);
-        Ok(id)
+        if id != event.seq.cast_signed() {
+            origin = self.sql.of_subject(id)?.map(|shared| shared.origin);
+        }
+        self.names.subjects.set(&self.names.scratch, (id, origin));
+        Ok((id, origin))
     }
 
     fn event_type(&mut self, event: &EventInsert<'_>) -> Result<i64, Error> {
@@ -102,7 +111,7 @@ impl SqliteBackend {
             None => {
                 let sql = "INSERT INTO kinds(namespace, name) VALUES (?1, ?2)";
                 self.execute(sql, [namespace.as_str(), kind], "store a state kind")?;
-                self.sql.0.last_insert_rowid()
+                self.sql.connection.last_insert_rowid()
             }
         };
         self.names.kinds.set(&self.names.scratch, id);
@@ -137,8 +146,11 @@ impl SqliteBackend {
 
     fn checkpoint(&self, mode: &str) -> Result<bool, Error> {
         let sql = format!("PRAGMA wal_checkpoint({mode})");
-        let busy: i64 =
-            self.sql.0.query_row(&sql, [], |row| row.get(0)).map_err(fail("write the write-ahead log back"))?;
+        let busy: i64 = self
+            .sql
+            .connection
+            .query_row(&sql, [], |row| row.get(0))
+            .map_err(fail("write the write-ahead log back"))?;
         Ok(busy == 0)
     }
 }
@@ -186,7 +198,7 @@ impl Backend for SqliteBackend {
 
     fn rollback(&mut self) {
         // A failed statement may have ended the transaction already.
-        if !self.sql.0.is_autocommit()
+        if !self.sql.connection.is_autocommit()
             && let Err(error) = self.execute("ROLLBACK", [], "roll back")
         {
             tracing::error!(%error, "the transaction cannot be rolled back");
@@ -195,6 +207,7 @@ impl Backend for SqliteBackend {
         self.names.types.clear();
         self.names.kinds.clear();
         self.names.page_left = 0;
+        self.sql.forget();
         if let Ok(next) = next_piece(&self.sql) {
             self.names.next_piece = next;
         }
@@ -206,7 +219,7 @@ impl Backend for SqliteBackend {
     }
 
     fn insert_event(&mut self, event: &EventInsert<'_>) -> Result<(), Error> {
-        let subject = self.subject(event)?;
+        let (subject, origin) = self.subject(event)?;
         let kind = self.event_type(event)?;
         let reference;
         let data = if event.sealed.len() > INLINE_BYTES {
@@ -215,10 +228,25 @@ impl Backend for SqliteBackend {
         } else {
             event.sealed
         };
+        let seq = clamp(event.seq);
+        self.names.header.clear();
+        // The first events of a subject and of a type are what the others' short headers lean on.
+        let short = origin.as_ref().filter(|_| seq != subject && seq != kind).is_some_and(|origin| {
+            let facts = Facts {
+                seq: event.seq,
+                version: event.version,
+                origin,
+                namespace: event.namespace.as_str(),
+                kind: event.kind.as_str(),
+                subject: event.subject.as_str(),
+            };
+            short::shorten(event.header, &facts, &mut self.names.header)
+        });
+        let header = if short { &self.names.header } else { event.header };
         let sql = "INSERT INTO events(seq, subject, version, type, by_key, header, data)
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
         let by_key = event.by_key.map(|key| clamp(key.0));
-        let params = params![clamp(event.seq), subject, clamp(event.version), kind, by_key, event.header, data];
+        let params = params![seq, subject, clamp(event.version), kind, by_key, header, data];
         self.execute(sql, params, "store an event").map(drop)
     }
 
@@ -331,7 +359,7 @@ impl Backend for SqliteBackend {
     fn scrub_log(&mut self) -> Result<bool, Error> {
         let patience = |millis| {
             let wait = std::time::Duration::from_millis(millis);
-            self.sql.0.busy_timeout(wait).map_err(fail("configure the database"))
+            self.sql.connection.busy_timeout(wait).map_err(fail("configure the database"))
         };
         // A reader may hold the log for long; the writer has other work meanwhile.
         patience(50)?;
@@ -387,7 +415,7 @@ impl SqliteBackend {
     /// given back are overwritten, so the index is written anew.
     fn rebuild_index(&self) -> Result<(), Error> {
         self.sql
-            .0
+            .connection
             .execute_batch(
                 "BEGIN IMMEDIATE;
                  ALTER TABLE state_index RENAME TO old_index;
@@ -400,8 +428,8 @@ impl SqliteBackend {
             )
             .map_err(fail("write the index anew"))
             .inspect_err(|_err| {
-                if !self.sql.0.is_autocommit()
-                    && let Err(error) = self.sql.0.execute_batch("ROLLBACK")
+                if !self.sql.connection.is_autocommit()
+                    && let Err(error) = self.sql.connection.execute_batch("ROLLBACK")
                 {
                     tracing::error!(%error, "the transaction cannot be rolled back");
                 }
