@@ -68,6 +68,34 @@ pub struct VerifyFigures {
     pub findings: usize,
 }
 
+/// What is stored before data subjects are erased: one event and one state row in each commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EraseConfig {
+    /// Events, and as many rows.
+    pub rows: u64,
+    /// Data subjects that they belong to in turn.
+    pub subjects: u64,
+    /// Subjects to erase, one after the other.
+    pub erased: u64,
+}
+
+impl Default for EraseConfig {
+    fn default() -> Self {
+        Self { rows: 1_000_000, subjects: 10_000, erased: 9 }
+    }
+}
+
+/// What erasing one data subject took.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct EraseFigures {
+    /// Median time until nothing of it is left on disk, in microseconds.
+    pub median_us: f64,
+    /// CPU time, the median, in microseconds.
+    pub cpu_us: f64,
+    /// Bytes of the database.
+    pub database_bytes: u64,
+}
+
 /// CPU time of the process, in microseconds.
 pub fn process_cpu_us() -> f64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);
@@ -209,4 +237,57 @@ pub fn verify(dir: &Path, events: u64) -> Result<VerifyFigures, Error> {
     let (wall, cpu) = (elapsed_us(start), process_cpu_us() - cpu);
     let count = events.max(1) as f64;
     Ok(VerifyFigures { events_per_s: count / wall * 1e6, cpu_us: cpu / count, findings: report.findings.len() })
+}
+
+/// Fills a fresh log in an empty directory, then erases some of its data subjects.
+pub fn erase(dir: &Path, config: &EraseConfig) -> Result<EraseFigures, Error> {
+    let options = Options { min_free_bytes: 0, ..Options::new(dir) };
+    let mut core = Core::open(SqliteBackend::open(&options)?, &options, Env::system())?;
+    let kind = EventType::new("customer.changed").map_err(|error| Error::invalid(error.to_string()))?;
+    let mut group = Vec::new();
+    for number in 0..config.rows {
+        group.push(row_of(config, number, &kind)?);
+        if group.len() == 4096 || number + 1 == config.rows {
+            core.append(&group).into_iter().try_for_each(|result| result.map(drop))?;
+            group.clear();
+            core.tidy()?;
+        }
+    }
+    let (mut walls, mut cpus) = (Vec::new(), Vec::new());
+    for number in 0..config.erased.max(1) {
+        let subject = data_subject(number * (config.subjects / config.erased.max(1)).max(1));
+        let (start, cpu) = (SystemClock.now(), process_cpu_us());
+        core.erase(&[(Namespace::default(), subject)], "benchmark", "benchmark")?;
+        walls.push(elapsed_us(start));
+        cpus.push(process_cpu_us() - cpu);
+    }
+    let used = std::fs::metadata(dir.join(FILE)).map_err(Error::file("look at the database in", dir))?.len();
+    Ok(EraseFigures { median_us: median(walls), cpu_us: median(cpus), database_bytes: used })
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+fn data_subject(number: u64) -> String {
+    format!("customer/{number:08}")
+}
+
+fn row_of(config: &EraseConfig, number: u64, kind: &EventType) -> Result<Commit, Error> {
+    let owner = data_subject(number % config.subjects.max(1));
+    let subject = Subject::new(&owner).map_err(|error| Error::invalid(error.to_string()))?;
+    let mut commit = Commit::of([NewEvent::new(Namespace::default(), kind.clone(), subject, content(number, 64))]);
+    // Keys come in no order, as ids do.
+    let key = format!("{:016x}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let entry = |name: &str, value: String| crate::IndexEntry { name: name.to_owned(), value: value.into_bytes() };
+    commit.puts.push(Put {
+        namespace: Namespace::default(),
+        kind: "order".to_owned(),
+        index: vec![entry("customer", owner.clone()), entry("mail", format!("{key}@example.org"))],
+        key,
+        data_subject: owner,
+        bytes: content(number, 96),
+    });
+    Ok(commit)
 }

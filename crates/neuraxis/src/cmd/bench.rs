@@ -1,6 +1,7 @@
 //! `bench`: figures, one JSON object a line. It judges nothing.
 
 mod resume;
+mod storage;
 
 use std::{
     path::Path,
@@ -13,7 +14,7 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use neuraxis_sdk::{Ctx, Failure, Options, Worker};
-use nx_journal::bench::{AppendConfig, append, verify};
+use nx_journal::bench::{AppendConfig, EraseConfig, append, erase, verify};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
@@ -28,8 +29,9 @@ use crate::{
     client::Client,
 };
 
-const NAMES: [&str; 8] = [
+const NAMES: [&str; 10] = [
     "journal.append",
+    "journal.erase",
     "journal.verify",
     "runs.native.c1",
     "runs.native.c8",
@@ -37,6 +39,7 @@ const NAMES: [&str; 8] = [
     "runs.resume.history",
     "runs.resume.carry",
     "start.ready_ms",
+    "storage",
 ];
 /// Events of the journal's benchmarks.
 const EVENTS: u64 = 500_000;
@@ -90,7 +93,18 @@ async fn measure(name: &str, dir: &Path, time: Duration, steps: u64) -> anyhow::
                 figure("journal.verify.cpu_us", found.cpu_us, "us/event", &config),
             ])
         }
+        "journal.erase" => {
+            let (dir, config) = (dir.to_path_buf(), EraseConfig::default());
+            let found = tokio::task::spawn_blocking(move || erase(&dir, &config)).await??;
+            let config = json!({"events": config.rows, "rows": config.rows, "subjects": config.subjects,
+                "erased": config.erased, "database_bytes": found.database_bytes});
+            Ok(vec![
+                figure("journal.erase.p50_ms", found.median_us / 1000.0, "ms", &config),
+                figure("journal.erase.cpu_ms", found.cpu_us / 1000.0, "ms", &config),
+            ])
+        }
         "start.ready_ms" => start(dir).await,
+        "storage" => storage::measure(dir).await,
         "runs.resume.history" => resume::measure(name, dir, steps, None).await,
         "runs.resume.carry" => resume::measure(name, dir, steps, Some(CARRY_EVERY)).await,
         _ => {
@@ -133,6 +147,14 @@ impl Process {
     fn file(&self, name: &str) -> anyhow::Result<String> {
         let pid = self.child.id().context("the server has ended")?;
         Ok(std::fs::read_to_string(format!("/proc/{pid}/{name}"))?)
+    }
+
+    /// Asks it to end, and waits until it has: its log is then written back.
+    async fn end(mut self) -> anyhow::Result<()> {
+        let pid = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
+        rustix::process::kill_process(pid.context("the server has ended")?, rustix::process::Signal::TERM)?;
+        self.child.wait().await?;
+        Ok(())
     }
 
     /// CPU time so far, user and system.

@@ -316,7 +316,7 @@ impl Backend for MemoryBackend {
         self.write(Write::Rewrap(id, wrapped.to_vec()))
     }
 
-    fn erase_key(&mut self, id: KeyId) -> Result<(), Error> {
+    fn erase_key(&mut self, id: KeyId, _lookup: &[u8; 16]) -> Result<(), Error> {
         self.write(Write::EraseKey(id))
     }
 
@@ -344,11 +344,7 @@ impl Backend for MemoryBackend {
         self.write(Write::Checkpoint(size, note.to_vec()))
     }
 
-    fn scrub_pages(&mut self) -> Result<(), Error> {
-        self.disk.lock().count()
-    }
-
-    fn scrub_log(&mut self) -> Result<bool, Error> {
+    fn scrub(&mut self) -> Result<bool, Error> {
         self.disk.lock().count().map(|()| true)
     }
 
@@ -587,6 +583,10 @@ impl Rows for Tables {
 
     fn blob(&self, id: &BlobId) -> Result<Option<BlobRow>, Error> {
         Ok(self.blobs.get(id).copied())
+    }
+
+    fn key_blobs(&self, key: KeyId, each: Each<'_, BlobRow>) -> Result<(), Error> {
+        walk(self.blobs.values().filter(|row| row.key == key).copied(), usize::MAX, each)
     }
 
     fn all_blobs(&self, each: Each<'_, BlobRow>) -> Result<(), Error> {

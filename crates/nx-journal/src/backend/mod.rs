@@ -226,6 +226,8 @@ pub trait Rows {
     fn keys(&self, after: Option<KeyId>, each: Each<'_, KeyRow>) -> Result<(), Error>;
     /// A blob's row.
     fn blob(&self, id: &BlobId) -> Result<Option<BlobRow>, Error>;
+    /// The rows of the blobs that a data key seals.
+    fn key_blobs(&self, key: KeyId, each: Each<'_, BlobRow>) -> Result<(), Error>;
     /// Every blob's row, in any order.
     fn all_blobs(&self, each: Each<'_, BlobRow>) -> Result<(), Error>;
     /// The event that defines a label.
@@ -276,8 +278,8 @@ pub trait Backend: Send {
     fn insert_key(&mut self, row: &KeyRow) -> Result<(), Error>;
     /// Stores a data key's new wrapping.
     fn rewrap_key(&mut self, id: KeyId, wrapped: &[u8]) -> Result<(), Error>;
-    /// Overwrites a data key.
-    fn erase_key(&mut self, id: KeyId) -> Result<(), Error>;
+    /// Overwrites a data key, and removes its lookup value.
+    fn erase_key(&mut self, id: KeyId, lookup: &[u8; 16]) -> Result<(), Error>;
     /// Stores a blob's row.
     fn insert_blob(&mut self, row: &BlobRow) -> Result<(), Error>;
     /// Removes a blob's row.
@@ -291,11 +293,9 @@ pub trait Backend: Send {
     /// Stores a checkpoint.
     fn put_checkpoint(&mut self, size: u64, note: &[u8]) -> Result<(), Error>;
 
-    /// Makes sure that what was erased stands in no free space of any page.
-    fn scrub_pages(&mut self) -> Result<(), Error>;
-    /// Makes sure that what was erased does not stand in the write-ahead log; `false` if a reader prevents it, and then
-    /// it is to be tried again.
-    fn scrub_log(&mut self) -> Result<bool, Error>;
+    /// Makes sure that what was erased stands neither in the write-ahead log nor in free space; `false` if a reader
+    /// prevents it, and then it is to be tried again.
+    fn scrub(&mut self) -> Result<bool, Error>;
     /// Work that may be put off, such as writing the write-ahead log back. Called between groups.
     fn tidy(&mut self) -> Result<(), Error>;
     /// Readers of this log.

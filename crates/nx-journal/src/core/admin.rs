@@ -55,7 +55,7 @@ impl<B: Backend> Core<B> {
         let lookup =
             self.backend.rows().meta(meta::LOOKUP)?.ok_or_else(|| Error::corrupt("the lookup key", "it is missing"))?;
         let count = self.group(|core| {
-            core.backend.put_meta(meta::SCRUB, &[scrub::LOG])?;
+            core.backend.put_meta(meta::SCRUB, &[scrub::DUE])?;
             let lookup = core.keys.rewrap_lookup(&lookup, &master, core.env.rng())?;
             core.backend.put_meta(meta::LOOKUP, &lookup)?;
             let mut rows = Vec::new();

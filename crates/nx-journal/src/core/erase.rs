@@ -76,7 +76,7 @@ impl<B: Backend> Core<B> {
                 let receipt = core.write(&Commit::of([erased(row, reason, by)?]))?;
                 report.recorded.extend(receipt.events);
             }
-            core.backend.put_meta(meta::SCRUB, &[scrub::PAGES])?;
+            core.backend.put_meta(meta::SCRUB, &[scrub::DUE])?;
             Ok((report, files))
         })?;
         self.states.clear();
@@ -95,7 +95,8 @@ impl<B: Backend> Core<B> {
         report: &mut ErasureReport,
         files: &mut BTreeSet<BlobId>,
     ) -> Result<(), Error> {
-        for (seq, digest) in self.sealed_events(row)? {
+        let Some(data_subject) = self.keys.data_subject(row)? else { return Ok(()) };
+        for (seq, digest) in self.sealed_events(row, &data_subject)? {
             self.backend.erase_event(seq, &digest)?;
             report.events += 1;
         }
@@ -112,16 +113,14 @@ impl<B: Backend> Core<B> {
             self.backend.delete_state(&record.namespace, &record.kind, &record.key)?;
         }
         let mut blobs = Vec::new();
-        self.backend.rows().all_blobs(&mut |blob| {
-            if blob.key == row.id {
-                blobs.push(blob.id);
-            }
+        self.backend.rows().key_blobs(row.id, &mut |blob| {
+            blobs.push(blob.id);
             Ok(ControlFlow::Continue(()))
         })?;
         for id in &blobs {
             self.backend.delete_blob(id)?;
         }
-        self.backend.erase_key(row.id)?;
+        self.backend.erase_key(row.id, &self.keys.lookup(&row.namespace, &data_subject))?;
         report.keys.push(row.id);
         report.rows += records.len() as u64;
         report.blobs += blobs.len() as u64;
@@ -131,7 +130,7 @@ impl<B: Backend> Core<B> {
 
     /// Events that the key seals, with the digests that replace their data: those stored under the key, and those of
     /// the subject that the data subject is by default.
-    fn sealed_events(&self, row: &KeyRow) -> Result<Vec<(u64, Digest)>, Error> {
+    fn sealed_events(&self, row: &KeyRow, data_subject: &str) -> Result<Vec<(u64, Digest)>, Error> {
         let mut found = Vec::new();
         let mut look = |event: crate::backend::EventRow<'_>| {
             if let Sealed::Data(sealed) = event.sealed
@@ -141,8 +140,7 @@ impl<B: Backend> Core<B> {
             }
             Ok(ControlFlow::Continue(()))
         };
-        let data_subject = self.keys.data_subject(row)?;
-        if let Some(Ok(subject)) = data_subject.as_deref().map(Subject::new) {
+        if let Ok(subject) = Subject::new(data_subject) {
             self.backend.rows().subject_events(&row.namespace, &subject, all(), &mut look)?;
         }
         for seq in self.backend.rows().key_events(row.id)? {
@@ -178,13 +176,8 @@ impl<B: Backend> Core<B> {
     /// Takes what was erased out of free space and the write-ahead log; `false` if a reader holds the latter, and then it
     /// is to be tried again.
     pub(crate) fn finish_scrub(&mut self) -> Result<bool, Error> {
-        let state = self.backend.rows().meta(meta::SCRUB)?.and_then(|value| value.first().copied());
-        if state == Some(scrub::PAGES) {
-            self.backend.scrub_pages()?;
-            self.group(|core| core.backend.put_meta(meta::SCRUB, &[scrub::LOG]))?;
-        }
-        if state.is_some_and(|state| state != scrub::DONE) {
-            if !self.backend.scrub_log()? {
+        if self.backend.rows().meta(meta::SCRUB)?.is_some_and(|value| value != [scrub::DONE]) {
+            if !self.backend.scrub()? {
                 return Ok(false);
             }
             self.group(|core| core.backend.put_meta(meta::SCRUB, &[scrub::DONE]))?;

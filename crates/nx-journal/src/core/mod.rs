@@ -47,8 +47,7 @@ pub(crate) mod meta {
 pub(crate) mod scrub {
     //! What is left to do after an erasure: values of [`super::meta::SCRUB`].
     pub(crate) const DONE: u8 = 0;
-    pub(crate) const PAGES: u8 = 1;
-    pub(crate) const LOG: u8 = 2;
+    pub(crate) const DUE: u8 = 1;
 }
 
 /// A log over a backend: one writer, groups of commits, every group durable or absent. [`crate::Journal`] runs it on a

@@ -2,8 +2,8 @@
 
 use std::{fs, path::Path};
 
-use nx_journal::{Commit, Data, NewEvent, Put, tlog::Proof, verify::VerifyOptions};
-use nx_types::{EventType, Namespace, Seq, Subject};
+use nx_journal::{Commit, Data, Delete, IndexEntry, NewEvent, Put, tlog::Proof, verify::VerifyOptions};
+use nx_types::{EventType, Namespace, Rng as _, Seq, Subject, env::SeededRng};
 
 use crate::fixture::{Log, event, fill, secret};
 
@@ -68,10 +68,7 @@ fn a_thousand_old_proofs_hold_and_nothing_of_the_content_is_left() {
             key: "c-1".to_owned(),
             data_subject: person.clone(),
             bytes: secret(5_000 + n).into_bytes(),
-            index: vec![nx_journal::IndexEntry {
-                name: "mail".to_owned(),
-                value: b"jane.roe.4711@example.org".to_vec(),
-            }],
+            index: vec![IndexEntry { name: "mail".to_owned(), value: b"jane.roe.4711@example.org".to_vec() }],
         };
         erased_seqs.push(log.core.head());
         let mut commit = Commit::of([told, event("step.completed", "run/2", "kept")]);
@@ -133,4 +130,67 @@ fn a_thousand_old_proofs_hold_and_nothing_of_the_content_is_left() {
     let verified = log.audit().verify(&VerifyOptions { blobs: true, ..VerifyOptions::default() }).unwrap();
     assert_eq!(verified.findings, []);
     assert_eq!(verified.erased, report.events);
+}
+
+/// Rows whose keys and index entries tell who they are about.
+fn order(owner: u64, key: &str, bytes: usize) -> Put {
+    Put {
+        namespace: Namespace::default(),
+        kind: "order".to_owned(),
+        key: key.to_owned(),
+        data_subject: format!("owner{owner:02}"),
+        bytes: vec![b'x'; bytes],
+        index: vec![IndexEntry {
+            name: "mail".to_owned(),
+            value: format!("{}{key}", "-".repeat(bytes / 8)).into_bytes(),
+        }],
+    }
+}
+
+/// Trees of many pages that are split, joined and filled anew.
+#[test]
+fn neither_keys_nor_values_of_erased_rows_are_left_in_any_gap() {
+    const OWNERS: u64 = 5;
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = Log::open(dir.path(), 43);
+    let rng = SeededRng::new(7);
+    let pick = |below: usize| rng.next_u64() as usize % below;
+    let size = || [10, 40, 100, 280, 700][pick(5)];
+    let mut live: Vec<(u64, String)> = Vec::new();
+    for n in 0..6_000 {
+        let owner = n % OWNERS;
+        let key = format!("{:08x}-owner{owner:02}-{n:05}", rng.next_u64() as u32);
+        let mut commit = Commit::of([event("customer.changed", "order/1", "changed")]);
+        if n % 3 == 2 {
+            for _ in 0..2 {
+                let (_, gone) = live.swap_remove(pick(live.len()));
+                let kind = "order".to_owned();
+                commit.deletes.push(Delete { namespace: Namespace::default(), kind, key: gone });
+            }
+        }
+        if n % 2 == 1 {
+            let (owner, key) = &live[pick(live.len())];
+            commit.puts.push(order(*owner, key, size()));
+        }
+        commit.puts.push(order(owner, &key, size()));
+        live.push((owner, key));
+        log.append(&[commit]);
+    }
+    assert!(find(&every_file(dir.path()), b"owner03").is_some());
+    log.core.erase(&[(Namespace::default(), "owner03".to_owned())], "asked for it", "dpo").unwrap();
+    for (name, bytes) in every_file(dir.path()) {
+        let left = bytes.windows(7).filter(|window| *window == b"owner03").count();
+        assert_eq!(left, 0, "keys or index entries of an erased subject in {name}");
+    }
+    // What is written afterwards brings nothing back.
+    for n in 0..400 {
+        log.append(&[Commit {
+            puts: vec![order(4, &format!("{:08x}-owner04-later{n}", rng.next_u64() as u32), size())],
+            ..Commit::of([event("customer.changed", "order/1", "changed")])
+        }]);
+    }
+    assert_eq!(find(&every_file(dir.path()), b"owner03"), None);
+    assert_eq!(log.verify().findings, []);
+    drop(log);
+    assert_eq!(find(&every_file(dir.path()), b"owner03"), None);
 }

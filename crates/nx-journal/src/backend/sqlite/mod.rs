@@ -1,5 +1,6 @@
 //! The embedded backend: one `SQLite` database in WAL mode, every commit made durable by the disk before it returns.
 
+mod gaps;
 mod pool;
 mod rows;
 mod schema;
@@ -7,7 +8,7 @@ mod short;
 mod write;
 
 use std::{
-    fs,
+    fs::{self, File},
     os::unix::fs::DirBuilderExt as _,
     sync::{
         Arc,
@@ -38,6 +39,9 @@ pub struct SqliteBackend {
     checkpoint_frames: u64,
     checkpoint_at: u64,
     pool: Arc<Pool>,
+    /// The database's file. It is closed after all connections: closing any descriptor of a file takes the process's
+    /// locks on it away, and those of the engine with them.
+    file: Arc<File>,
     blobs: Arc<FileBlobs>,
     _lock: Lock,
 }
@@ -66,11 +70,24 @@ impl SqliteBackend {
         if new {
             sync_dir(&dir)?;
         }
+        let file =
+            File::options().read(true).write(true).open(&path).map_err(Error::file("open the database", &path))?;
+        let file = Arc::new(file);
         let names = Names::read(&sql, options.cache_entries)?;
-        let pool = Arc::new(Pool::new(path, options.clone()));
+        let pool = Arc::new(Pool::new(path, options.clone(), Some(file.clone())));
         let blobs = Arc::new(FileBlobs::open(&dir)?);
         let frames = (options.checkpoint_bytes / schema::PAGE_BYTES as u64).max(1);
-        Ok(Self { sql, names, log_frames, checkpoint_frames: frames, checkpoint_at: frames, pool, blobs, _lock: lock })
+        Ok(Self {
+            sql,
+            names,
+            log_frames,
+            checkpoint_frames: frames,
+            checkpoint_at: frames,
+            pool,
+            file,
+            blobs,
+            _lock: lock,
+        })
     }
 
     fn shared_blobs(&self) -> Arc<dyn Blobs> {
@@ -94,7 +111,7 @@ type View = (Arc<dyn Source>, Arc<dyn Blobs>);
 pub(crate) fn view(options: &Options) -> Result<View, Error> {
     let path = options.dir.join(FILE);
     fs::metadata(&path).map_err(Error::file("find the log", &path))?;
-    Ok((Arc::new(Pool::new(path, options.clone())), Arc::new(FileBlobs::beside(&options.dir))))
+    Ok((Arc::new(Pool::new(path, options.clone(), None)), Arc::new(FileBlobs::beside(&options.dir))))
 }
 
 /// An error of the engine while it did something.

@@ -1,9 +1,9 @@
 //! A bounded pool of read-only connections.
 
 use std::{
-    fs,
+    fs::{self, File},
     path::{Path, PathBuf},
-    sync::{Condvar, Mutex, PoisonError},
+    sync::{Arc, Condvar, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -24,6 +24,8 @@ pub(super) struct Pool {
     options: Options,
     state: Mutex<State>,
     free: Condvar,
+    /// The writer's descriptor of the file, which must not be closed before the last connection.
+    _file: Option<Arc<File>>,
 }
 
 #[derive(Debug, Default)]
@@ -35,8 +37,8 @@ struct State {
 }
 
 impl Pool {
-    pub(super) fn new(path: PathBuf, options: Options) -> Self {
-        Self { path, options, state: Mutex::default(), free: Condvar::new() }
+    pub(super) fn new(path: PathBuf, options: Options, file: Option<Arc<File>>) -> Self {
+        Self { path, options, state: Mutex::default(), free: Condvar::new(), _file: file }
     }
 
     fn take(&self) -> Result<Sql, Error> {

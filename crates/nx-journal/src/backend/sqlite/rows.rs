@@ -481,6 +481,11 @@ impl Rows for Sql {
         self.one(sql, [id.0.as_slice()], || format!("blob {id}"), blob_row)
     }
 
+    fn key_blobs(&self, key: KeyId, each: Each<'_, BlobRow>) -> Result<(), Error> {
+        let sql = "SELECT id, data_key, size, stored FROM blobs WHERE data_key = ?1";
+        self.each(sql, [clamp(key.0)], &format!("blobs of data key {key}"), blob_row, each)
+    }
+
     fn all_blobs(&self, each: Each<'_, BlobRow>) -> Result<(), Error> {
         self.each("SELECT id, data_key, size, stored FROM blobs", [], "blobs", blob_row, each)
     }

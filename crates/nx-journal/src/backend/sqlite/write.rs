@@ -6,7 +6,7 @@ use nx_types::{BlobId, Digest, Epoch, EventType, KeyId, LabelId, Namespace};
 use rusqlite::{Params, params};
 
 use super::{
-    SqliteBackend, fail,
+    SqliteBackend, fail, gaps,
     rows::{REFERENCE_BYTES, Sql, clamp, read_reference},
     schema::{self, PAGE_BYTES},
     short::{self, Facts},
@@ -314,8 +314,8 @@ impl Backend for SqliteBackend {
         self.execute(sql, params![clamp(id.0), wrapped], "store a data key").map(drop)
     }
 
-    fn erase_key(&mut self, id: KeyId) -> Result<(), Error> {
-        self.execute("DELETE FROM key_lookup WHERE id = ?1", [clamp(id.0)], "erase a data key")?;
+    fn erase_key(&mut self, id: KeyId, lookup: &[u8; 16]) -> Result<(), Error> {
+        self.execute("DELETE FROM key_lookup WHERE lookup = ?1", [lookup.as_slice()], "erase a data key")?;
         // As many zeros: the engine overwrites a cell of equal length in place, so no copy is left behind.
         let sql = "UPDATE keys SET wrapped = zeroblob(length(wrapped)), erased = 1 WHERE id = ?1";
         self.execute(sql, [clamp(id.0)], "erase a data key").map(drop)
@@ -352,11 +352,7 @@ impl Backend for SqliteBackend {
         self.execute(sql, params![clamp(size), note], "store a checkpoint").map(drop)
     }
 
-    fn scrub_pages(&mut self) -> Result<(), Error> {
-        self.rebuild_index()
-    }
-
-    fn scrub_log(&mut self) -> Result<bool, Error> {
+    fn scrub(&mut self) -> Result<bool, Error> {
         let patience = |millis| {
             let wait = std::time::Duration::from_millis(millis);
             self.sql.connection.busy_timeout(wait).map_err(fail("configure the database"))
@@ -369,6 +365,7 @@ impl Backend for SqliteBackend {
         if emptied {
             self.log_frames.store(0, Ordering::Relaxed);
             self.checkpoint_at = self.checkpoint_frames;
+            self.overwrite_gaps()?;
         }
         Ok(emptied)
     }
@@ -411,28 +408,19 @@ impl SqliteBackend {
         Ok(())
     }
 
-    /// Index values stand in clear, and the engine may leave copies of moved entries in the gaps of its pages. Pages
-    /// given back are overwritten, so the index is written anew.
-    fn rebuild_index(&self) -> Result<(), Error> {
-        self.sql
-            .connection
-            .execute_batch(
-                "BEGIN IMMEDIATE;
-                 ALTER TABLE state_index RENAME TO old_index;
-                 CREATE TABLE state_index(
-                   kind INTEGER NOT NULL, name TEXT NOT NULL, value BLOB NOT NULL, key TEXT NOT NULL,
-                   PRIMARY KEY(kind, name, value, key)) STRICT, WITHOUT ROWID;
-                 INSERT INTO state_index SELECT kind, name, value, key FROM old_index ORDER BY kind, name, value, key;
-                 DROP TABLE old_index;
-                 COMMIT",
-            )
-            .map_err(fail("write the index anew"))
-            .inspect_err(|_err| {
-                if !self.sql.connection.is_autocommit()
-                    && let Err(error) = self.sql.connection.execute_batch("ROLLBACK")
-                {
-                    tracing::error!(%error, "the transaction cannot be rolled back");
-                }
-            })
+    /// Overwrites what is left in the pages of tables that hold keys, and names in clear.
+    fn overwrite_gaps(&self) -> Result<(), Error> {
+        let sql =
+            "SELECT rootpage FROM sqlite_schema WHERE tbl_name IN ('state', 'state_index', 'keys') AND rootpage > 0";
+        let roots = {
+            let mut statement = self.sql.statement(sql)?;
+            let roots = statement.query_map([], |row| row.get::<_, i64>(0).map(i64::cast_unsigned));
+            roots.and_then(Iterator::collect::<rusqlite::Result<Vec<_>>>).map_err(fail("read the tables' places"))?
+        };
+        // Pages held in memory would bring their gaps back when they are written the next time.
+        self.sql.connection.execute_batch("PRAGMA shrink_memory").map_err(fail("let go of pages"))?;
+        let pages = gaps::overwrite(&self.file, &roots)?;
+        tracing::debug!(pages, "gaps of pages were overwritten");
+        Ok(())
     }
 }
