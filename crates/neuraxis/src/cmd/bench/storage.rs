@@ -56,6 +56,7 @@ pub(super) async fn measure(dir: &Path) -> anyhow::Result<Vec<Value>> {
         let dir = dir.join(bytes.to_string());
         std::fs::create_dir_all(&dir)?;
         run(&dir, Task { steps: WARM_UP, bytes }).await?;
+        sweep(&dir.join("data")).await?;
         let before = used(&dir.join("data"))?;
         run(&dir, Task { steps, bytes }).await?;
         let unswept = used(&dir.join("data"))?;
