@@ -97,10 +97,8 @@ impl Drop for Folder {
 fn pack(folder: &Path, last: &str, out: impl io::Write) -> io::Result<()> {
     let mut tar = tar::Builder::new(out);
     tar.follow_symlinks(false);
-    tar.mode(tar::HeaderMode::Deterministic);
     add(&mut tar, folder, Path::new(""), last)?;
-    let end = folder.join(last);
-    tar.append_path_with_name(&end, last)?;
+    file(&mut tar, &folder.join(last), Path::new(last))?;
     tar.finish()
 }
 
@@ -111,13 +109,35 @@ fn add(tar: &mut tar::Builder<impl io::Write>, folder: &Path, below: &Path, last
         let name = below.join(entry.file_name());
         let kind = entry.file_type()?;
         if kind.is_dir() {
-            tar.append_dir(&name, entry.path())?;
+            append(tar, tar::EntryType::Directory, 0o700, 0, &name, io::empty())?;
             add(tar, folder, &name, last)?;
         } else if kind.is_file() && name != Path::new(last) {
-            tar.append_path_with_name(entry.path(), &name)?;
+            file(tar, &entry.path(), &name)?;
         }
     }
     Ok(())
+}
+
+fn file(tar: &mut tar::Builder<impl io::Write>, path: &Path, name: &Path) -> io::Result<()> {
+    let file = fs::File::open(path)?;
+    let size = file.metadata()?.len();
+    append(tar, tar::EntryType::Regular, 0o600, size, name, file)
+}
+
+/// An entry that its owner alone may read, wherever it is unpacked.
+fn append(
+    tar: &mut tar::Builder<impl io::Write>,
+    kind: tar::EntryType,
+    mode: u32,
+    size: u64,
+    name: &Path,
+    data: impl io::Read,
+) -> io::Result<()> {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mode(mode);
+    header.set_size(size);
+    tar.append_data(&mut header, name, data)
 }
 
 /// Writes into the body. An error means that nobody reads any more.

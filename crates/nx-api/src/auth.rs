@@ -2,8 +2,11 @@
 //!
 //! On a loopback address without `--require-token` a request without a token is the local user's, who may do
 //! everything. Everywhere else a token is needed.
+//!
+//! A handler takes the least role as an argument, before path, query and body: what a caller may not do is refused
+//! before anything of the request is read.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use axum::{
     extract::FromRequestParts,
@@ -13,6 +16,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use nx_journal::{Commit, IndexEntry, IndexRange, NewEvent, Put};
 use nx_types::{EventType, Namespace, Subject, Timestamp};
 use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast;
 use utoipa::ToSchema;
 
 use crate::{Error, Shared};
@@ -47,7 +51,7 @@ impl Principal {
     }
 
     /// Refuses unless the principal has the role, or is an administrator.
-    pub fn need(&self, role: &str) -> Result<(), Error> {
+    pub(crate) fn need(&self, role: &str) -> Result<(), Error> {
         let reads = role == VIEWER && self.roles.contains(OPERATOR);
         if reads || self.roles.contains(ADMIN) || self.roles.contains(role) {
             Ok(())
@@ -100,6 +104,8 @@ pub(crate) async fn create(shared: &Shared, name: &str, roles: BTreeSet<String>,
         index: vec![IndexEntry { name: BY_HASH.to_owned(), value: digest(&text) }],
     };
     shared.journal.commit(Commit { puts: vec![put], ..Commit::of([event]) }).await?;
+    // A token of this name that was there before is no longer known.
+    drop(shared.revocations.send(Arc::from(name)));
     Ok(text)
 }
 
@@ -117,6 +123,7 @@ pub(crate) async fn revoke(shared: &Shared, name: &str, by: &str) -> Result<bool
     };
     let delete = nx_journal::Delete { namespace, kind: KIND.to_owned(), key: name.to_owned() };
     shared.journal.commit(Commit { deletes: vec![delete], ..Commit::of([event]) }).await?;
+    drop(shared.revocations.send(Arc::from(name)));
     Ok(true)
 }
 
@@ -163,5 +170,58 @@ impl FromRequestParts<Shared> for Principal {
 
     async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Error> {
         authenticate(shared, parts).await
+    }
+}
+
+macro_rules! roles {
+    ($($(#[$doc:meta])* $name:ident: $role:expr;)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub(crate) struct $name(pub(crate) Principal);
+
+        impl FromRequestParts<Shared> for $name {
+            type Rejection = Error;
+
+            async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Error> {
+                let principal = authenticate(shared, parts).await?;
+                principal.need($role)?;
+                Ok(Self(principal))
+            }
+        }
+    )*};
+}
+
+roles! {
+    /// Someone who may read.
+    Viewer: VIEWER;
+    /// Someone who may start, cancel and repair runs and send events.
+    Operator: OPERATOR;
+    /// Someone who may do everything.
+    Admin: ADMIN;
+    /// A worker.
+    Worker: WORKER;
+}
+
+/// Revocations from now on: what lasts longer than a request ends with the token that it was opened with. A handler
+/// takes it before the role, so that no revocation falls between the two.
+#[derive(Debug)]
+pub(crate) struct Revocations(broadcast::Receiver<Arc<str>>);
+
+impl Revocations {
+    /// Ends when this principal's token is revoked or replaced, or when so many were that this one may be among them.
+    pub(crate) async fn of(mut self, principal: Principal) {
+        while let Ok(revoked) = self.0.recv().await {
+            if *revoked == *principal.name {
+                return;
+            }
+        }
+    }
+}
+
+impl FromRequestParts<Shared> for Revocations {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(_parts: &mut Parts, shared: &Shared) -> Result<Self, Self::Rejection> {
+        Ok(Self(shared.revocations.subscribe()))
     }
 }

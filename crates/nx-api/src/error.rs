@@ -2,13 +2,15 @@
 
 use axum::{
     Json,
-    extract::rejection::{JsonRejection, PathRejection, QueryRejection},
+    extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection},
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use nx_types::{Code, ErrorCode, Problem};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+use crate::body::TooSlow;
 
 /// What can go wrong at the surface, and the errors of the parts that it serves.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +49,17 @@ pub enum Error {
     /// A page of another site asks.
     #[error("requests from other sites are refused: `{0}` is not this server")]
     Site(String),
+    /// A proxy forwarded a request to a server that takes everyone for its own user.
+    #[error(
+        "a proxy forwarded this request (`{0}`), and this server takes whoever reaches it for its own user; start it with --require-token"
+    )]
+    Forwarded(&'static str),
+    /// The body came too slowly.
+    #[error("the body came too slowly")]
+    TooSlow,
+    /// The log does not take work.
+    #[error("the log does not take work; the server's own log says why")]
+    NotReady,
     /// The address may not be served as asked.
     #[error(
         "`{0}` is not a loopback address: give --tls-cert and --tls-key, or --insecure-http if something else encrypts"
@@ -105,6 +118,9 @@ impl ErrorCode for Error {
             Self::File { .. } => "NX-API-0012",
             Self::Stopping => "NX-API-0013",
             Self::ArchiveBusy => "NX-API-0014",
+            Self::TooSlow => "NX-API-0015",
+            Self::Forwarded(_) => "NX-API-0016",
+            Self::NotReady => "NX-API-0017",
             Self::Journal(error) => return error.code(),
             Self::Runs(error) => return error.code(),
             Self::Control(error) => return error.code(),
@@ -116,7 +132,7 @@ impl ErrorCode for Error {
             Self::Journal(error) => error.retryable(),
             Self::Runs(error) => error.retryable(),
             Self::Control(error) => error.retryable(),
-            Self::Stopping | Self::ArchiveBusy => true,
+            Self::Stopping | Self::ArchiveBusy | Self::TooSlow | Self::NotReady => true,
             _ => false,
         }
     }
@@ -144,13 +160,14 @@ impl Error {
     fn status(&self) -> StatusCode {
         match self {
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
-            Self::Forbidden { .. } | Self::Site(_) => StatusCode::FORBIDDEN,
+            Self::Forbidden { .. } | Self::Site(_) | Self::Forwarded(_) => StatusCode::FORBIDDEN,
             Self::Request(_) => StatusCode::BAD_REQUEST,
             Self::MediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Stopping | Self::ArchiveBusy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::Stopping | Self::ArchiveBusy | Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
             Self::Exposed(_) | Self::Tls(_) | Self::Listen { .. } | Self::File { .. } => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
@@ -189,8 +206,20 @@ impl IntoResponse for Error {
 impl From<JsonRejection> for Error {
     fn from(rejection: JsonRejection) -> Self {
         match rejection.status() {
+            _ if TooSlow::is_behind(&rejection) => Self::TooSlow,
             StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::MediaType("`application/json`"),
             StatusCode::PAYLOAD_TOO_LARGE => Self::TooLarge { limit: crate::MAX_BODY_BYTES },
+            _ => Self::Request(rejection.body_text()),
+        }
+    }
+}
+
+impl Error {
+    /// A body of bytes that cannot be had, of at most `limit` of them.
+    pub(crate) fn of_body(rejection: &BytesRejection, limit: usize) -> Self {
+        match rejection.status() {
+            _ if TooSlow::is_behind(rejection) => Self::TooSlow,
+            StatusCode::PAYLOAD_TOO_LARGE => Self::TooLarge { limit },
             _ => Self::Request(rejection.body_text()),
         }
     }

@@ -5,6 +5,7 @@ use axum::{
     http::request::Parts,
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::Error;
@@ -29,6 +30,19 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
         axum::Json(self.0).into_response()
+    }
+}
+
+/// A body of at most `LIMIT` bytes.
+#[derive(Debug)]
+pub(crate) struct Raw<const LIMIT: usize>(pub(crate) Bytes);
+
+impl<S: Send + Sync, const LIMIT: usize> FromRequest<S> for Raw<LIMIT> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
+        let bytes = Bytes::from_request(request, state).await;
+        bytes.map(Self).map_err(|rejection| Error::of_body(&rejection, LIMIT))
     }
 }
 

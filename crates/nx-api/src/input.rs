@@ -71,6 +71,12 @@ pub(crate) fn optional_name<'de, D: Deserializer<'de>>(deserializer: D) -> Resul
     text.as_deref().map_or(Ok(()), |text| bounded(text, 1, MAX_TEXT)).map(|()| text).map_err(D::Error::custom)
 }
 
+/// A reason that must be given.
+pub(crate) fn needed_reason<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    bounded(&text, 0, MAX_REASON).map(|()| text).map_err(D::Error::custom)
+}
+
 /// A reason of at most [`MAX_REASON`] characters.
 pub(crate) fn reason<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;

@@ -5,6 +5,8 @@
 
 mod archive;
 mod auth;
+mod body;
+mod connection;
 mod console;
 mod error;
 mod extract;
@@ -15,11 +17,11 @@ mod site;
 mod status;
 mod stream;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use nx_journal::{Journal, verify::Notary};
 use nx_types::Env;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, broadcast};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use auth::{ADMIN, OPERATOR, Principal, Token, VIEWER, WORKER};
@@ -47,6 +49,32 @@ pub struct Options {
     pub admin_token: PathBuf,
     /// Most connections at once. Default 1024.
     pub connections: usize,
+    /// How long clients may take.
+    pub patience: Patience,
+}
+
+/// How long a client may take before its connection is closed: a slow one holds one of the connections.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// For a TLS handshake. Default 10 s.
+    pub handshake: Duration,
+    /// For the head of a request, from the end of the one before on. Default 30 s.
+    pub head: Duration,
+    /// For a request's body, beside one second for each 16 KiB that came. Default 30 s.
+    pub body: Duration,
+    /// For taking anything of what is sent. Default 120 s.
+    pub stall: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            handshake: Duration::from_secs(10),
+            head: Duration::from_secs(30),
+            body: Duration::from_secs(30),
+            stall: Duration::from_mins(2),
+        }
+    }
 }
 
 impl Options {
@@ -59,6 +87,7 @@ impl Options {
             require_token: false,
             admin_token: admin_token.into(),
             connections: 1024,
+            patience: Patience::default(),
         }
     }
 }
@@ -98,6 +127,10 @@ pub(crate) struct Shared {
     stop: CancellationToken,
     /// One archive at a time.
     archives: Arc<Semaphore>,
+    /// Names of tokens as they are revoked.
+    revocations: broadcast::Sender<Arc<str>>,
+    /// For a request's body.
+    body_patience: Duration,
 }
 
 impl Shared {

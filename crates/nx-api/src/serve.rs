@@ -1,31 +1,25 @@
 //! Listening, TLS, and the server's life.
 
-use std::{
-    collections::BTreeSet,
-    fmt,
-    net::SocketAddr,
-    os::unix::fs::OpenOptionsExt as _,
-    path::Path,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::{collections::BTreeSet, fmt, fs, net::SocketAddr, os::unix::fs::OpenOptionsExt as _, path::Path, sync::Arc};
 
-use axum::serve::Listener;
 use nx_types::Env;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    net::TcpListener,
+    sync::{Semaphore, broadcast},
 };
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Error, Options, Parts, Shared, Tls, auth};
+use crate::{
+    Error, Options, Parts, Patience, Shared, Tls, auth,
+    connection::{self, Host},
+};
 
-/// How long a TLS handshake may take.
-const HANDSHAKE: std::time::Duration = std::time::Duration::from_secs(10);
+/// How long it takes until a connection is accepted again after one could not be.
+const ACCEPT_AGAIN: std::time::Duration = std::time::Duration::from_millis(100);
+/// Revocations that may wait for a stream to hear of them.
+const REVOCATIONS: usize = 64;
 
 /// A server that listens already.
 pub struct Server {
@@ -33,6 +27,7 @@ pub struct Server {
     listener: TcpListener,
     acceptor: Option<TlsAcceptor>,
     connections: usize,
+    patience: Patience,
     address: SocketAddr,
 }
 
@@ -63,14 +58,20 @@ impl Server {
             require_token: exposed || options.require_token,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
-            archives: Arc::new(tokio::sync::Semaphore::new(1)),
+            archives: Arc::new(Semaphore::new(1)),
+            revocations: broadcast::Sender::new(REVOCATIONS),
+            body_patience: options.patience.body,
         };
         if shared.require_token && auth::list(&shared).await?.is_empty() {
             let roles = BTreeSet::from([auth::ADMIN.to_owned()]);
             let secret = auth::create(&shared, "admin", roles, "first start").await?;
-            write_secret(&options.admin_token, &secret)?;
+            if let Err(error) = write_secret(&options.admin_token, &secret) {
+                // A token that nobody knows would keep the next start from making one.
+                auth::revoke(&shared, "admin", "first start").await?;
+                return Err(error);
+            }
         }
-        Ok(Self { shared, listener, acceptor, connections: options.connections, address })
+        Ok(Self { shared, listener, acceptor, connections: options.connections, patience: options.patience, address })
     }
 
     /// Where it listens.
@@ -80,22 +81,19 @@ impl Server {
     }
 
     /// Serves until `stop`, then lets requests in flight finish.
-    pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
+    pub async fn run(self, stop: CancellationToken) {
         let (tasks, inner) = (self.shared.tasks.clone(), self.shared.stop.clone());
-        let router = crate::routes::router(self.shared);
-        let address = self.address;
-        let (accepted, connections) = mpsc::channel(64);
-        let accept = accept(self.listener, self.acceptor, self.connections, accepted, tasks.clone(), inner.clone());
-        tasks.spawn(accept);
-        let listener = Accepted { connections, address };
-        let shutdown = async move {
-            stop.cancelled().await;
-            inner.cancel();
-        };
-        let served = axum::serve(listener, router).with_graceful_shutdown(shutdown).await;
+        let host = Arc::new(Host {
+            router: crate::routes::router(self.shared),
+            acceptor: self.acceptor,
+            patience: self.patience,
+            stop: inner.clone(),
+        });
+        tasks.spawn(accept(self.listener, self.connections, host, tasks.clone()));
+        stop.cancelled().await;
+        inner.cancel();
         tasks.close();
         tasks.wait().await;
-        served.map_err(|source| Error::Listen { address, source })
     }
 }
 
@@ -116,146 +114,42 @@ fn acceptor(tls: &Tls) -> Result<TlsAcceptor, Error> {
 fn write_secret(path: &Path, secret: &str) -> Result<(), Error> {
     use std::io::Write as _;
     let failed = |source| Error::File { path: path.display().to_string(), source };
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path).map_err(failed)?;
+    // Written anew and moved into place: neither the mode nor the target of what stood there before holds.
+    let new = path.with_extension("new");
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new).map_err(failed)?;
     file.write_all(secret.as_bytes())
         .and_then(|()| file.write_all(b"\n"))
         .and_then(|()| file.sync_all())
+        .and_then(|()| fs::rename(&new, path))
         .map_err(failed)
 }
 
 /// Accepts connections, at most `limit` at once; a handshake never holds up the next connection.
-async fn accept(
-    listener: TcpListener,
-    acceptor: Option<TlsAcceptor>,
-    limit: usize,
-    accepted: mpsc::Sender<Connection>,
-    tasks: TaskTracker,
-    stop: CancellationToken,
-) {
+async fn accept(listener: TcpListener, limit: usize, host: Arc<Host>, tasks: TaskTracker) {
     let slots = Arc::new(Semaphore::new(limit));
     loop {
-        let slot = tokio::select! {
+        let accepted = async { (Arc::clone(&slots).acquire_owned().await, listener.accept().await) };
+        let (slot, accepted) = tokio::select! {
             biased;
-            () = stop.cancelled() => return,
-            slot = Arc::clone(&slots).acquire_owned() => slot,
+            () = host.stop.cancelled() => return,
+            accepted = accepted => accepted,
         };
         let Ok(slot) = slot else { return };
-        let stream = tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            stream = TcpListener::accept(&listener) => stream,
-        };
-        let Ok((tcp, peer)) = stream else {
-            // Out of descriptors, or the peer is gone already: the next turn waits for the next connection.
-            tokio::task::yield_now().await;
-            continue;
-        };
-        if tcp.set_nodelay(true).is_err() {
-            continue;
-        }
-        let accepted = accepted.clone();
-        match acceptor.clone() {
-            None => {
-                if accepted.send(Connection { stream: Stream::Plain(tcp), peer, _slot: slot }).await.is_err() {
-                    return;
+        match accepted {
+            Ok((tcp, _peer)) => {
+                if tcp.set_nodelay(true).is_ok() {
+                    tasks.spawn(connection::serve(Arc::clone(&host), tcp, slot));
                 }
             }
-            Some(acceptor) => {
-                tasks.spawn(async move {
-                    if let Ok(Ok(tls)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(tcp)).await {
-                        let connection = Connection { stream: Stream::Tls(Box::new(tls)), peer, _slot: slot };
-                        drop(accepted.send(connection).await);
-                    }
-                });
+            // The peer is gone already, or there are no descriptors: then the next try would fail at once.
+            Err(error) => {
+                tracing::warn!(%error, "a connection cannot be accepted");
+                tokio::time::sleep(ACCEPT_AGAIN).await;
             }
-        }
-    }
-}
-
-struct Accepted {
-    connections: mpsc::Receiver<Connection>,
-    address: SocketAddr,
-}
-
-impl Listener for Accepted {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
-        match self.connections.recv().await {
-            Some(connection) => {
-                let peer = connection.peer;
-                (connection, peer)
-            }
-            // The acceptor has stopped; graceful shutdown ends this future.
-            None => std::future::pending().await,
-        }
-    }
-
-    fn local_addr(&self) -> std::io::Result<SocketAddr> {
-        Ok(self.address)
-    }
-}
-
-enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-/// A connection; dropping it frees its slot.
-struct Connection {
-    stream: Stream,
-    peer: SocketAddr,
-    _slot: OwnedSemaphorePermit,
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
-        match &mut self.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
-        match &mut self.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
-            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        match &mut self.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        match &mut self.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[std::io::IoSlice<'_>],
-    ) -> Poll<std::io::Result<usize>> {
-        match &mut self.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match &self.stream {
-            Stream::Plain(stream) => stream.is_write_vectored(),
-            Stream::Tls(stream) => stream.is_write_vectored(),
         }
     }
 }

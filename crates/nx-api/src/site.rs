@@ -3,34 +3,53 @@
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, header},
+    http::{HeaderMap, Method, header},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
 
 use crate::{Error, Shared};
 
-/// Middleware: refuses foreign hosts and origins.
+/// Middleware: refuses what a page of another site, or a stranger behind a proxy, makes of this server's trust.
 pub(crate) async fn check(State(shared): State<Shared>, request: Request, next: Next) -> Response {
-    match foreign(&shared, request.headers()) {
-        Some(site) => Error::Site(site).into_response(),
-        None => {
-            let mut response = next.run(request).await;
-            secure(response.headers_mut());
-            response
-        }
-    }
+    let mut response = match refusal(shared.require_token, request.method(), request.headers()) {
+        Some(error) => error.into_response(),
+        None => next.run(request).await,
+    };
+    secure(response.headers_mut());
+    response
 }
 
-fn foreign(shared: &Shared, headers: &HeaderMap) -> Option<String> {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let host = text(header::HOST).unwrap_or_default();
-    if !shared.require_token && !is_local(host) {
-        return Some(host.chars().take(64).collect());
+/// Headers by which a proxy says that it asks for somebody else.
+const FORWARDED: [&str; 5] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"];
+
+fn refusal(require_token: bool, method: &Method, headers: &HeaderMap) -> Option<Error> {
+    // What is no text is no address of this server.
+    let texts = |name: &'static str| headers.get_all(name).iter().map(|value| value.to_str().unwrap_or("?"));
+    let site = |text: &str| Some(Error::Site(text.chars().take(64).collect()));
+    let mut hosts = texts("host");
+    let (host, more) = (hosts.next().unwrap_or_default(), hosts.next());
+    if let Some(another) = more {
+        return site(another);
     }
-    let origin = text(header::ORIGIN)?;
-    let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://")).unwrap_or(origin);
-    (authority != host).then(|| origin.chars().take(64).collect())
+    if !require_token {
+        if !is_local(host) {
+            return site(host);
+        }
+        if let Some(name) = FORWARDED.into_iter().find(|name| headers.contains_key(*name)) {
+            return Some(Error::Forwarded(name));
+        }
+    }
+    for origin in texts("origin") {
+        let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+        if authority != Some(host) {
+            return site(origin);
+        }
+    }
+    // A link from elsewhere may open a page, and nothing else: images and scripts say no origin.
+    let foreign = texts("sec-fetch-site").any(|from| !matches!(from, "same-origin" | "none"));
+    let opens = *method == Method::GET && texts("sec-fetch-dest").eq(["document"]);
+    if foreign && !opens { site("another site") } else { None }
 }
 
 fn is_local(host: &str) -> bool {
@@ -44,7 +63,10 @@ fn is_local(host: &str) -> bool {
 
 fn secure(headers: &mut HeaderMap) {
     use axum::http::{HeaderName, HeaderValue};
-    let fixed: [(HeaderName, &'static str); 4] = [
+    let fixed: [(HeaderName, &'static str); 6] = [
+        // The console's files say otherwise.
+        (header::CACHE_CONTROL, "no-store"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::X_FRAME_OPTIONS, "DENY"),
         (header::REFERRER_POLICY, "no-referrer"),
@@ -61,7 +83,57 @@ fn secure(headers: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
-    use super::is_local;
+    use axum::http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    #[test]
+    fn requests_that_a_foreign_page_makes() {
+        let refused = |require_token: bool, method: Method, headers: &[(&'static str, &'static [u8])]| {
+            let headers = headers.iter().map(|(name, value)| {
+                (HeaderName::from_static(name), HeaderValue::from_bytes(value).expect("a header's value"))
+            });
+            let headers = headers.fold(HeaderMap::new(), |mut map, (name, value)| {
+                map.append(name, value);
+                map
+            });
+            refusal(require_token, &method, &headers).is_some()
+        };
+        let here: (&str, &[u8]) = ("host", b"127.0.0.1:7700");
+        let public: (&str, &[u8]) = ("host", b"neuraxis.example");
+        for (method, headers) in [
+            (Method::GET, &[here][..]),
+            (Method::POST, &[here, ("origin", b"http://127.0.0.1:7700")]),
+            (Method::POST, &[here, ("origin", b"https://127.0.0.1:7700"), ("sec-fetch-site", b"same-origin")]),
+            (Method::GET, &[here, ("sec-fetch-site", b"none"), ("sec-fetch-dest", b"document")]),
+            (Method::GET, &[here, ("sec-fetch-site", b"cross-site"), ("sec-fetch-dest", b"document")]),
+        ] {
+            assert!(!refused(false, method.clone(), headers), "{method} {headers:?}");
+        }
+        for (method, headers) in [
+            (Method::GET, &[][..]),
+            (Method::GET, &[public]),
+            (Method::GET, &[here, public]),
+            (Method::POST, &[here, ("origin", b"http://evil.example")]),
+            (Method::POST, &[here, ("origin", b"http://127.0.0.1:3000")]),
+            (Method::POST, &[here, ("origin", b"http://localhost:7700")]),
+            (Method::POST, &[here, ("origin", b"null")]),
+            (Method::POST, &[here, ("origin", b"127.0.0.1:7700")]),
+            (Method::POST, &[here, ("origin", b"\xff")]),
+            (Method::POST, &[here, ("origin", b"http://127.0.0.1:7700"), ("origin", b"http://evil.example")]),
+            (Method::POST, &[here, ("sec-fetch-site", b"cross-site"), ("sec-fetch-dest", b"document")]),
+            (Method::GET, &[here, ("sec-fetch-site", b"cross-site"), ("sec-fetch-dest", b"image")]),
+            (Method::GET, &[here, ("sec-fetch-site", b"same-site"), ("sec-fetch-dest", b"iframe")]),
+            (Method::GET, &[here, ("x-forwarded-for", b"203.0.113.9")]),
+            (Method::GET, &[here, ("forwarded", b"for=203.0.113.9")]),
+        ] {
+            assert!(refused(false, method.clone(), headers), "{method} {headers:?}");
+        }
+        // Where a token is needed, names and proxies are welcome, other sites are not.
+        assert!(!refused(true, Method::GET, &[public, ("x-forwarded-for", b"203.0.113.9")]));
+        assert!(!refused(true, Method::POST, &[public, ("origin", b"https://neuraxis.example")]));
+        assert!(refused(true, Method::POST, &[public, ("origin", b"https://evil.example")]));
+    }
 
     #[test]
     fn hosts_of_this_machine() {

@@ -28,17 +28,24 @@ pub(crate) fn start(shared: &Shared, headers: &HeaderMap, from: Option<u64>) -> 
     }
 }
 
-/// Streams the events that match, from a place on, until the client goes or the server stops.
-pub(crate) fn events(shared: &Shared, from: Seq, filter: Filter) -> Response {
+/// Streams the events that match, from a place on, until the client goes, its token is revoked, or the server stops.
+pub(crate) fn events(
+    shared: &Shared,
+    from: Seq,
+    filter: Filter,
+    revoked: impl Future<Output = ()> + Send + 'static,
+) -> Response {
     let (sender, receiver) = tokio::sync::mpsc::channel::<Result<Event, Infallible>>(64);
     let mut subscription = shared.journal.subscribe(from, filter);
     let stop = shared.stop.clone();
     shared.tasks.spawn(async move {
+        tokio::pin!(revoked);
         loop {
             let batch = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
                 () = sender.closed() => return,
+                () = &mut revoked => return,
                 batch = subscription.next() => batch,
             };
             let Ok(batch) = batch else { return };

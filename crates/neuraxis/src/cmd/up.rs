@@ -116,9 +116,7 @@ pub(super) async fn start(args: &UpArgs) -> anyhow::Result<Running> {
     let token = stop.clone();
     tasks.spawn(async move { end(control_service.run(token).await.map_err(|error| error.to_string())) });
     let declaring = Declaring::begin(journal.clone(), control.clone(), runs.clone()).await?;
-    let end = ended("the surface", stop.clone());
-    let token = stop.clone();
-    tasks.spawn(async move { end(server.run(token).await.map_err(|error| error.to_string())) });
+    tasks.spawn(server.run(stop.clone()));
     let end = ended("declarations", stop.clone());
     let declaring = declaring.run(stop.clone());
     tasks.spawn(async move { end(declaring.await.map_err(|error| format!("{error:#}"))) });

@@ -13,7 +13,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::journal::namespace;
 use crate::{
-    Error, Principal, ProblemBody, Shared, VIEWER,
+    Error, Principal, ProblemBody, Shared, auth,
     extract::{Json, Path, Query},
     input,
 };
@@ -60,10 +60,9 @@ struct ListQuery {
     (status = 403, body = ProblemBody, content_type = "application/problem+json")))]
 async fn list(
     State(shared): State<Shared>,
-    principal: Principal,
+    _: auth::Viewer,
     Query(query): Query<ListQuery>,
 ) -> Result<Response, Error> {
-    principal.need(VIEWER)?;
     let wrong = |error: nx_types::IdError| Error::Request(error.to_string());
     let run = query.run.map(|run| run.parse::<RunId>()).transpose().map_err(wrong)?;
     if let Some(status) = query.status.as_deref().filter(|status| !STATUSES.contains(status)) {
@@ -95,11 +94,10 @@ struct GetQuery {
     (status = 409, body = ProblemBody, content_type = "application/problem+json")))]
 async fn get(
     State(shared): State<Shared>,
-    principal: Principal,
+    _: auth::Viewer,
     Path(approval): Path<String>,
     Query(query): Query<GetQuery>,
 ) -> Result<Response, Error> {
-    principal.need(VIEWER)?;
     let namespace = namespace(query.namespace.as_deref())?;
     let id = shared.runs.resolve_approval(namespace.clone(), approval).await?;
     Ok(axum::Json(shared.runs.approval(namespace, id).await?).into_response())

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    ADMIN, Error, OPERATOR, Principal, ProblemBody, Shared, VIEWER, archive,
+    Error, ProblemBody, Shared, archive, auth,
     extract::{Json, Path},
 };
 
@@ -41,8 +41,7 @@ struct KeyBody {
 #[utoipa::path(get, path = "/api/audit/key", tag = "audit", responses((status = 200, body = KeyBody),
     (status = 401, body = ProblemBody, content_type = "application/problem+json"),
     (status = 403, body = ProblemBody, content_type = "application/problem+json")))]
-async fn key(State(shared): State<Shared>, principal: Principal) -> Result<Json<KeyBody>, Error> {
-    principal.need(VIEWER)?;
+async fn key(State(shared): State<Shared>, _: auth::Viewer) -> Result<Json<KeyBody>, Error> {
     Ok(Json(KeyBody { key: shared.notary.key().to_string() }))
 }
 
@@ -57,8 +56,7 @@ struct CheckpointBody {
 #[utoipa::path(post, path = "/api/audit/checkpoint", tag = "audit", responses((status = 200, body = CheckpointBody),
     (status = 401, body = ProblemBody, content_type = "application/problem+json"),
     (status = 403, body = ProblemBody, content_type = "application/problem+json")))]
-async fn checkpoint(State(shared): State<Shared>, principal: Principal) -> Result<Json<CheckpointBody>, Error> {
-    principal.need(OPERATOR)?;
+async fn checkpoint(State(shared): State<Shared>, _: auth::Operator) -> Result<Json<CheckpointBody>, Error> {
     Ok(Json(CheckpointBody { checkpoint: shared.notary.sign(&shared.journal).await? }))
 }
 
@@ -77,12 +75,7 @@ struct ProofBody {
     (status = 401, body = ProblemBody, content_type = "application/problem+json"),
     (status = 403, body = ProblemBody, content_type = "application/problem+json"),
     (status = 404, body = ProblemBody, content_type = "application/problem+json")))]
-async fn proof(
-    State(shared): State<Shared>,
-    principal: Principal,
-    Path(seq): Path<u64>,
-) -> Result<Json<ProofBody>, Error> {
-    principal.need(VIEWER)?;
+async fn proof(State(shared): State<Shared>, _: auth::Viewer, Path(seq): Path<u64>) -> Result<Json<ProofBody>, Error> {
     let head = shared.journal.head();
     if Seq(seq) >= head {
         return Err(Error::NotFound(format!("event {seq}; the log's next place is {head}")));
@@ -155,10 +148,9 @@ impl From<Report> for ReportBody {
     (status = 415, body = ProblemBody, content_type = "application/problem+json")))]
 async fn verify(
     State(shared): State<Shared>,
-    principal: Principal,
+    _: auth::Operator,
     Json(body): Json<VerifyBody>,
 ) -> Result<Json<ReportBody>, Error> {
-    principal.need(OPERATOR)?;
     let audit = shared.audit();
     let checkpoints = body.checkpoints.into_iter().map(String::into_bytes).collect();
     let options = VerifyOptions { checkpoints, blobs: true, max_held: None };
@@ -173,8 +165,7 @@ async fn verify(
     (status = 403, body = ProblemBody, content_type = "application/problem+json"),
     (status = 503, body = ProblemBody, content_type = "application/problem+json"),
     (status = 507, body = ProblemBody, content_type = "application/problem+json")))]
-async fn tiles(State(shared): State<Shared>, principal: Principal) -> Result<Response, Error> {
-    principal.need(ADMIN)?;
+async fn tiles(State(shared): State<Shared>, _: auth::Admin) -> Result<Response, Error> {
     shared.notary.sign(&shared.journal).await?;
     let audit = shared.audit();
     archive::streamed(&shared, "neuraxis-tiles", CHECKPOINT_PATH, move |to| Ok(audit.export(to).map(drop)?)).await

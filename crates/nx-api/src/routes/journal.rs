@@ -15,7 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    ADMIN, Error, OPERATOR, Principal, ProblemBody, Shared, VIEWER, archive,
+    Error, ProblemBody, Shared, archive, auth,
     extract::{Json, Path, Query},
     input, stream,
 };
@@ -159,10 +159,9 @@ struct EventsBody {
         (status = 403, body = ProblemBody, content_type = "application/problem+json")))]
 async fn list(
     State(shared): State<Shared>,
-    principal: Principal,
+    _: auth::Viewer,
     Query(query): Query<EventsQuery>,
 ) -> Result<Json<EventsBody>, Error> {
-    principal.need(VIEWER)?;
     let filter = query.filter()?;
     let limit = query.limit.unwrap_or(100).clamp(1, 1000);
     let head = shared.journal.head();
@@ -181,12 +180,7 @@ async fn list(
         (status = 401, body = ProblemBody, content_type = "application/problem+json"),
         (status = 403, body = ProblemBody, content_type = "application/problem+json"),
         (status = 404, body = ProblemBody, content_type = "application/problem+json")))]
-async fn get(
-    State(shared): State<Shared>,
-    principal: Principal,
-    Path(seq): Path<u64>,
-) -> Result<Json<EventBody>, Error> {
-    principal.need(VIEWER)?;
+async fn get(State(shared): State<Shared>, _: auth::Viewer, Path(seq): Path<u64>) -> Result<Json<EventBody>, Error> {
     let reader = shared.journal.reader();
     let event = shared.blocking(move || Ok(reader.event(Seq(seq))?)).await?;
     event.map(|event| Json(EventBody::of(&event))).ok_or_else(|| Error::NotFound(format!("event {seq}")))
@@ -200,13 +194,13 @@ async fn get(
         (status = 403, body = ProblemBody, content_type = "application/problem+json")))]
 async fn follow(
     State(shared): State<Shared>,
-    principal: Principal,
+    revocations: auth::Revocations,
+    auth::Viewer(principal): auth::Viewer,
     Query(query): Query<EventsQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
-    principal.need(VIEWER)?;
     let from = stream::start(&shared, &headers, query.from)?;
-    Ok(stream::events(&shared, from, query.filter()?))
+    Ok(stream::events(&shared, from, query.filter()?, revocations.of(principal)))
 }
 
 /// Most events that one request looks at; a page may be empty and still have a next one.
@@ -224,6 +218,7 @@ struct EraseBody {
     #[schema(min_length = 1, max_length = 256)]
     data_subject: String,
     /// Why, for the record.
+    #[serde(deserialize_with = "input::needed_reason")]
     #[schema(max_length = 1024)]
     reason: String,
 }
@@ -249,10 +244,9 @@ struct ErasedBody {
         (status = 415, body = ProblemBody, content_type = "application/problem+json")))]
 async fn erase(
     State(shared): State<Shared>,
-    principal: Principal,
+    auth::Admin(principal): auth::Admin,
     Json(body): Json<EraseBody>,
 ) -> Result<Json<ErasedBody>, Error> {
-    principal.need(ADMIN)?;
     let namespace = namespace(body.namespace.as_deref())?;
     let report = shared.journal.erase(namespace, body.data_subject, body.reason, principal.name).await?;
     Ok(Json(ErasedBody { events: report.events, rows: report.rows, blobs: report.blobs }))
@@ -299,10 +293,9 @@ struct RetainedBody {
         (status = 415, body = ProblemBody, content_type = "application/problem+json")))]
 async fn retain(
     State(shared): State<Shared>,
-    principal: Principal,
+    _: auth::Admin,
     Json(body): Json<RetainBody>,
 ) -> Result<Json<RetainedBody>, Error> {
-    principal.need(ADMIN)?;
     let policy = nx_journal::RetentionPolicy {
         namespace: Some(namespace(body.namespace.as_deref())?),
         prefix: body.prefix,
@@ -329,8 +322,7 @@ pub(crate) fn namespace(name: Option<&str>) -> Result<Namespace, Error> {
         (status = 403, body = ProblemBody, content_type = "application/problem+json"),
         (status = 503, body = ProblemBody, content_type = "application/problem+json"),
         (status = 507, body = ProblemBody, content_type = "application/problem+json")))]
-async fn backup(State(shared): State<Shared>, principal: Principal) -> Result<Response, Error> {
-    principal.need(ADMIN)?;
+async fn backup(State(shared): State<Shared>, _: auth::Admin) -> Result<Response, Error> {
     shared.notary.sign(&shared.journal).await?;
     let (journal, notary) = (shared.journal.clone(), Arc::clone(&shared.notary));
     let make = move |to: &std::path::Path| Ok(nx_journal::archive::backup(&journal, to, notary.key()).map(drop)?);
@@ -360,10 +352,9 @@ struct ExportQuery {
         (status = 403, body = ProblemBody, content_type = "application/problem+json")))]
 async fn export(
     State(shared): State<Shared>,
-    principal: Principal,
+    _: auth::Viewer,
     Query(query): Query<ExportQuery>,
 ) -> Result<Response, Error> {
-    principal.need(VIEWER)?;
     let reader = shared.journal.reader();
     let (from, limit) = (Seq(query.from.unwrap_or(0)), query.limit.unwrap_or(1000).clamp(1, 1000));
     let lines = shared
@@ -403,8 +394,7 @@ struct CheckBody {
 #[utoipa::path(get, path = "/api/doctor", tag = "journal", responses((status = 200, body = DoctorBody),
         (status = 401, body = ProblemBody, content_type = "application/problem+json"),
         (status = 403, body = ProblemBody, content_type = "application/problem+json")))]
-async fn doctor(State(shared): State<Shared>, principal: Principal) -> Result<Json<DoctorBody>, Error> {
-    principal.need(OPERATOR)?;
+async fn doctor(State(shared): State<Shared>, _: auth::Operator) -> Result<Json<DoctorBody>, Error> {
     let report = shared.journal.doctor().await?;
     let healthy = report.is_healthy();
     let body = |check: nx_journal::Check| CheckBody { name: check.name, seen: check.seen, problems: check.problems };

@@ -24,7 +24,7 @@ use utoipa::{
 };
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::{Error, MAX_BODY_BYTES, Shared, console, site};
+use crate::{Error, MAX_BODY_BYTES, Shared, body, console, site};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -79,6 +79,7 @@ pub(crate) fn router(shared: Shared) -> Router {
         .fallback(missing)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(middleware::from_fn_with_state(shared.clone(), body::pace))
         .layer(middleware::from_fn_with_state(shared.clone(), site::check))
         .with_state(shared)
 }

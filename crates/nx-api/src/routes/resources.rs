@@ -15,7 +15,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::journal::{EventBody, namespace};
 use crate::{
-    ADMIN, Error, Principal, ProblemBody, Shared, VIEWER,
+    Error, ProblemBody, Shared, auth,
     extract::{Json, Path, Query},
     input,
 };
@@ -58,8 +58,7 @@ struct KindsBody {
 #[utoipa::path(get, path = "/api/kinds", tag = "resources", responses((status = 200, body = KindsBody),
     (status = 401, body = ProblemBody, content_type = "application/problem+json"),
     (status = 403, body = ProblemBody, content_type = "application/problem+json")))]
-async fn kinds(State(shared): State<Shared>, principal: Principal) -> Result<Json<KindsBody>, Error> {
-    principal.need(VIEWER)?;
+async fn kinds(State(shared): State<Shared>, _: auth::Viewer) -> Result<Json<KindsBody>, Error> {
     let items = shared.control.registry().kinds().map(|kind| KindBody {
         kind: kind.kind,
         plural: kind.plural,
@@ -77,8 +76,7 @@ async fn kinds(State(shared): State<Shared>, principal: Principal) -> Result<Jso
     (status = 401, body = ProblemBody, content_type = "application/problem+json"),
     (status = 403, body = ProblemBody, content_type = "application/problem+json"),
     (status = 404, body = ProblemBody, content_type = "application/problem+json")))]
-async fn kind(State(shared): State<Shared>, principal: Principal, Path(kind): Path<String>) -> Result<Response, Error> {
-    principal.need(VIEWER)?;
+async fn kind(State(shared): State<Shared>, _: auth::Viewer, Path(kind): Path<String>) -> Result<Response, Error> {
     Ok(axum::Json(shared.control.registry().schema(&kind)?).into_response())
 }
 
@@ -145,10 +143,9 @@ struct AppliedAllBody {
     (status = 415, body = ProblemBody, content_type = "application/problem+json")))]
 async fn apply(
     State(shared): State<Shared>,
-    principal: Principal,
+    auth::Admin(principal): auth::Admin,
     Json(body): Json<ApplyBody>,
 ) -> Result<Json<AppliedAllBody>, Error> {
-    principal.need(ADMIN)?;
     if body.manifests.is_empty() || body.manifests.len() > MAX_MANIFESTS {
         return Err(Error::Request(format!("1 to {MAX_MANIFESTS} manifests are taken, not {}", body.manifests.len())));
     }
@@ -185,11 +182,10 @@ struct ListQuery {
     (status = 404, body = ProblemBody, content_type = "application/problem+json")))]
 async fn list(
     State(shared): State<Shared>,
-    principal: Principal,
+    _: auth::Viewer,
     Path(kind): Path<String>,
     Query(query): Query<ListQuery>,
 ) -> Result<Response, Error> {
-    principal.need(VIEWER)?;
     let limit = query.limit.unwrap_or(100).clamp(1, 1000);
     let namespace = namespace(query.namespace.as_deref())?;
     let page = shared.control.list(&namespace, Some(&kind), query.cursor.as_deref(), limit).await?;
@@ -218,11 +214,10 @@ struct GetQuery {
     (status = 404, body = ProblemBody, content_type = "application/problem+json")))]
 async fn get(
     State(shared): State<Shared>,
-    principal: Principal,
+    _: auth::Viewer,
     Path((kind, name)): Path<(String, String)>,
     Query(query): Query<GetQuery>,
 ) -> Result<Response, Error> {
-    principal.need(VIEWER)?;
     let namespace = namespace(query.namespace.as_deref())?;
     let resource = shared.control.get(&namespace, &kind, &name).await?;
     let mut body = json!(resource);
@@ -261,11 +256,10 @@ struct DeleteQuery {
     (status = 409, body = ProblemBody, content_type = "application/problem+json")))]
 async fn delete(
     State(shared): State<Shared>,
-    principal: Principal,
+    auth::Admin(principal): auth::Admin,
     Path((kind, name)): Path<(String, String)>,
     Query(query): Query<DeleteQuery>,
 ) -> Result<StatusCode, Error> {
-    principal.need(ADMIN)?;
     let namespace = namespace(query.namespace.as_deref())?;
     let options = ApplyOptions { dry_run: false, by: principal.name };
     shared.control.delete(&namespace, &kind, &name, None, &options).await?;

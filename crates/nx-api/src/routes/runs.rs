@@ -18,7 +18,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::journal::namespace;
 use crate::{
-    Error, OPERATOR, Principal, ProblemBody, Shared, VIEWER,
+    Error, ProblemBody, Shared, auth,
     extract::{Json, Path, Query},
     input,
 };
@@ -92,11 +92,10 @@ impl From<nx_runs::service::Started> for StartedBody {
     (status = 503, body = ProblemBody, content_type = "application/problem+json")))]
 async fn start(
     State(shared): State<Shared>,
-    principal: Principal,
+    auth::Operator(principal): auth::Operator,
     headers: HeaderMap,
     Json(body): Json<StartBody>,
 ) -> Result<Json<StartedBody>, Error> {
-    principal.need(OPERATOR)?;
     let trace = headers
         .get("traceparent")
         .and_then(|value| value.to_str().ok())
@@ -160,10 +159,9 @@ fn word<T: serde::de::DeserializeOwned>(what: &str, text: String) -> Result<T, E
     (status = 403, body = ProblemBody, content_type = "application/problem+json")))]
 async fn list(
     State(shared): State<Shared>,
-    principal: Principal,
+    _: auth::Viewer,
     Query(query): Query<ListQuery>,
 ) -> Result<Response, Error> {
-    principal.need(VIEWER)?;
     let filter = RunFilter {
         needs_person: query.inbox.is_some(),
         status: query.status.map(|status| word::<RunStatus>("status", status)).transpose()?,
@@ -214,11 +212,10 @@ struct ShowQuery {
     (status = 410, body = ProblemBody, content_type = "application/problem+json")))]
 async fn get(
     State(shared): State<Shared>,
-    principal: Principal,
+    _: auth::Viewer,
     Path(run): Path<String>,
     Query(query): Query<ShowQuery>,
 ) -> Result<Response, Error> {
-    principal.need(VIEWER)?;
     let namespace = namespace(query.namespace.as_deref())?;
     let run = shared.runs.resolve_run(namespace.clone(), run).await?;
     let page = StepsPage { after: query.after, limit: query.limit.unwrap_or(1000).clamp(1, 1000) };
@@ -268,23 +265,26 @@ struct FollowQuery {
     (status = 409, body = ProblemBody, content_type = "application/problem+json")))]
 async fn follow(
     State(shared): State<Shared>,
-    principal: Principal,
+    revocations: auth::Revocations,
+    auth::Viewer(principal): auth::Viewer,
     Path(run): Path<String>,
     Query(query): Query<FollowQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
-    principal.need(VIEWER)?;
     let (namespace, run) = target(&shared, query.namespace.as_deref(), run).await?;
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
     let mut watch = shared.runs.watch(namespace, run, last.or(query.after).unwrap_or(0));
     let (sender, receiver) = tokio::sync::mpsc::channel::<Result<sse::Event, std::convert::Infallible>>(64);
     let stop = shared.stop.clone();
+    let revoked = revocations.of(principal);
     shared.tasks.spawn(async move {
+        tokio::pin!(revoked);
         loop {
             let batch = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
                 () = sender.closed() => return,
+                () = &mut revoked => return,
                 batch = watch.next() => batch,
             };
             let Ok(batch) = batch else { return };
@@ -346,11 +346,10 @@ impl RecordedBody {
     (status = 415, body = ProblemBody, content_type = "application/problem+json")))]
 async fn cancel(
     State(shared): State<Shared>,
-    principal: Principal,
+    auth::Operator(principal): auth::Operator,
     Path(run): Path<String>,
     Json(body): Json<CancelBody>,
 ) -> Result<Json<RecordedBody>, Error> {
-    principal.need(OPERATOR)?;
     let (namespace, run) = target(&shared, body.namespace.as_deref(), run).await?;
     shared.runs.cancel(namespace, run, principal.name, body.reason.unwrap_or_default()).await?;
     Ok(RecordedBody::of(run))
@@ -389,11 +388,10 @@ struct SignalBody {
     (status = 415, body = ProblemBody, content_type = "application/problem+json")))]
 async fn signal(
     State(shared): State<Shared>,
-    principal: Principal,
+    auth::Operator(principal): auth::Operator,
     Path(run): Path<String>,
     Json(body): Json<SignalBody>,
 ) -> Result<Json<RecordedBody>, Error> {
-    principal.need(OPERATOR)?;
     let (namespace, run) = target(&shared, body.namespace.as_deref(), run).await?;
     let signal = SignalRequest { name: body.name, payload: body.payload, id: body.id, by: principal.name };
     shared.runs.signal(namespace, run, signal).await?;
@@ -433,11 +431,10 @@ struct ForkBody {
     (status = 415, body = ProblemBody, content_type = "application/problem+json")))]
 async fn fork(
     State(shared): State<Shared>,
-    principal: Principal,
+    auth::Operator(principal): auth::Operator,
     Path(run): Path<String>,
     Json(body): Json<ForkBody>,
 ) -> Result<Json<StartedBody>, Error> {
-    principal.need(OPERATOR)?;
     let (namespace, run) = target(&shared, body.namespace.as_deref(), run).await?;
     if body.at_step == Some(0) {
         return Err(Error::Request("steps count from 1".to_owned()));
@@ -475,11 +472,10 @@ struct RetryBody {
     (status = 415, body = ProblemBody, content_type = "application/problem+json")))]
 async fn retry(
     State(shared): State<Shared>,
-    principal: Principal,
+    auth::Operator(principal): auth::Operator,
     Path(run): Path<String>,
     Json(body): Json<RetryBody>,
 ) -> Result<Json<RecordedBody>, Error> {
-    principal.need(OPERATOR)?;
     let (namespace, run) = target(&shared, body.namespace.as_deref(), run).await?;
     shared.runs.retry(namespace, run, principal.name).await?;
     Ok(RecordedBody::of(run))
@@ -516,10 +512,9 @@ struct RetryAllBody {
     (status = 415, body = ProblemBody, content_type = "application/problem+json")))]
 async fn retry_all(
     State(shared): State<Shared>,
-    principal: Principal,
+    auth::Operator(principal): auth::Operator,
     Json(body): Json<RetryAllBody>,
 ) -> Result<Response, Error> {
-    principal.need(OPERATOR)?;
     let filter = RunFilter { agent: body.agent, error: body.error, ..RunFilter::default() };
     let limit = body.limit.unwrap_or(1000).clamp(1, 1000);
     let done = shared.runs.bulk_retry(namespace(body.namespace.as_deref())?, filter, limit, principal.name).await?;

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    ADMIN, Error, Principal, ProblemBody, Shared, auth,
+    Error, ProblemBody, Shared, auth,
     auth::Token,
     extract::{Json, Path},
 };
@@ -28,8 +28,7 @@ struct TokensBody {
 #[utoipa::path(get, path = "/api/tokens", tag = "tokens", responses((status = 200, body = TokensBody),
     (status = 401, body = ProblemBody, content_type = "application/problem+json"),
     (status = 403, body = ProblemBody, content_type = "application/problem+json")))]
-async fn list(State(shared): State<Shared>, principal: Principal) -> Result<Json<TokensBody>, Error> {
-    principal.need(ADMIN)?;
+async fn list(State(shared): State<Shared>, _: auth::Admin) -> Result<Json<TokensBody>, Error> {
     Ok(Json(TokensBody { items: auth::list(&shared).await? }))
 }
 
@@ -76,10 +75,9 @@ fn is_name(text: &str) -> bool {
     (status = 415, body = ProblemBody, content_type = "application/problem+json")))]
 async fn create(
     State(shared): State<Shared>,
-    principal: Principal,
+    auth::Admin(principal): auth::Admin,
     Json(body): Json<NewToken>,
 ) -> Result<Json<SecretBody>, Error> {
-    principal.need(ADMIN)?;
     if !is_name(&body.name) || body.roles.is_empty() || body.roles.len() > 16 || !body.roles.iter().all(|r| is_name(r))
     {
         return Err(Error::Request(
@@ -98,10 +96,9 @@ async fn create(
     (status = 404, body = ProblemBody, content_type = "application/problem+json")))]
 async fn revoke(
     State(shared): State<Shared>,
-    principal: Principal,
+    auth::Admin(principal): auth::Admin,
     Path(name): Path<String>,
 ) -> Result<axum::http::StatusCode, Error> {
-    principal.need(ADMIN)?;
     if auth::revoke(&shared, &name, &principal.name).await? {
         Ok(axum::http::StatusCode::NO_CONTENT)
     } else {

@@ -9,7 +9,7 @@ use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::journal::namespace;
-use crate::{Error, Principal, ProblemBody, Shared, VIEWER, extract::Query, input};
+use crate::{Error, ProblemBody, Shared, auth, extract::Query, input};
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new().routes(routes!(why))
@@ -35,12 +35,7 @@ struct WhyQuery {
     (status = 401, body = ProblemBody, content_type = "application/problem+json"),
     (status = 403, body = ProblemBody, content_type = "application/problem+json"),
     (status = 404, body = ProblemBody, content_type = "application/problem+json")))]
-async fn why(
-    State(shared): State<Shared>,
-    principal: Principal,
-    Query(query): Query<WhyQuery>,
-) -> Result<Response, Error> {
-    principal.need(VIEWER)?;
+async fn why(State(shared): State<Shared>, _: auth::Viewer, Query(query): Query<WhyQuery>) -> Result<Response, Error> {
     let namespace = namespace(query.namespace.as_deref())?;
     Ok(axum::Json(shared.runs.why(namespace, query.of).await?).into_response())
 }

@@ -2,7 +2,6 @@
 
 use axum::{
     Router,
-    body::Bytes,
     extract::{
         DefaultBodyLimit, State, WebSocketUpgrade,
         ws::{CloseFrame, Message, WebSocket},
@@ -18,8 +17,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::journal::namespace;
 use crate::{
-    Error, MAX_BLOB_BYTES, Principal, ProblemBody, Shared, VIEWER, WORKER,
-    extract::{Json, Path},
+    Error, MAX_BLOB_BYTES, ProblemBody, Shared, auth,
+    extract::{Json, Path, Raw},
 };
 
 /// Frames over the protocol's bound are read up to here, so that `goodbye` can say what is wrong with them. What is longer
@@ -43,29 +42,28 @@ pub(super) fn socket() -> Router<Shared> {
     responses((status = 200, body = Object, description = "`{items: [worker]}`"),
     (status = 401, body = ProblemBody, content_type = "application/problem+json"),
     (status = 403, body = ProblemBody, content_type = "application/problem+json")))]
-async fn list(State(shared): State<Shared>, principal: Principal) -> Result<Response, Error> {
-    principal.need(VIEWER)?;
+async fn list(State(shared): State<Shared>, _: auth::Viewer) -> Result<Response, Error> {
     Ok(Json(serde_json::json!({"items": shared.runs.workers().await?})).into_response())
 }
 
 async fn connect(
     State(shared): State<Shared>,
-    principal: Principal,
+    revocations: auth::Revocations,
+    auth::Worker(principal): auth::Worker,
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, Error> {
-    principal.need(WORKER)?;
-    let peer = Peer { by: principal.name, namespace: None, remote: "websocket".to_owned() };
+    let peer = Peer { by: principal.name.clone(), namespace: None, remote: "websocket".to_owned() };
     let tasks = shared.tasks.clone();
     Ok(upgrade.protocols([SUBPROTOCOL]).max_message_size(MAX_READ_BYTES).max_frame_size(MAX_READ_BYTES).on_upgrade(
         move |socket| async move {
             // Tracked, so that shutdown waits for the goodbye.
-            drop(tasks.spawn(carry(shared, peer, socket)).await);
+            drop(tasks.spawn(carry(shared, peer, socket, revocations.of(principal))).await);
         },
     ))
 }
 
-/// Carries frames between a socket and the engine; knows none of them.
-async fn carry(shared: Shared, peer: Peer, socket: WebSocket) {
+/// Carries frames between a socket and the engine until either ends or the token is revoked; knows no frame.
+async fn carry(shared: Shared, peer: Peer, socket: WebSocket, revoked: impl Future<Output = ()> + Send) {
     let Ok(Connection { inbound, mut outbound }) = shared.runs.connect(peer).await else { return };
     let (mut sink, mut stream) = socket.split();
     let write = async move {
@@ -97,9 +95,10 @@ async fn carry(shared: Shared, peer: Peer, socket: WebSocket) {
             }
         }
     };
-    tokio::pin!(write, read);
+    tokio::pin!(write, read, revoked);
     tokio::select! {
         biased;
+        () = &mut revoked => {}
         () = &mut read => {}
         () = &mut write => {}
     }
@@ -107,21 +106,19 @@ async fn carry(shared: Shared, peer: Peer, socket: WebSocket) {
 
 async fn upload(
     State(shared): State<Shared>,
-    principal: Principal,
+    _: auth::Worker,
     Path(run): Path<RunId>,
-    body: Bytes,
+    Raw(body): Raw<MAX_BLOB_BYTES>,
 ) -> Result<Response, Error> {
-    principal.need(WORKER)?;
     let id = shared.runs.put_value(namespace(None)?, run, body.to_vec()).await?;
     Ok(Json(serde_json::json!({"$blob": id.to_string()})).into_response())
 }
 
 async fn download(
     State(shared): State<Shared>,
-    principal: Principal,
+    _: auth::Worker,
     Path((_run, id)): Path<(RunId, BlobId)>,
 ) -> Result<Response, Error> {
-    principal.need(WORKER)?;
     let bytes = shared.runs.value(id).await?;
     Ok(([(axum::http::header::CONTENT_TYPE, "application/json")], bytes).into_response())
 }
