@@ -6,3 +6,4 @@ mod limits;
 mod roles;
 mod sites;
 mod support;
+mod tls;

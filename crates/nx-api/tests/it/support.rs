@@ -49,7 +49,8 @@ impl Stage {
         set(&mut options);
         let parts = Parts { journal: journal.clone(), runs, control, notary };
         let server = Server::bind(options, parts, env).await.expect("the server");
-        let address = server.url().trim_start_matches("http://").parse().expect("an address");
+        let url = server.url();
+        let address = url.rsplit('/').next().unwrap_or_default().parse().expect("an address");
         tasks.spawn(server.run(stop.clone()));
         tasks.spawn({
             let stop = stop.clone();
