@@ -291,6 +291,9 @@ pub struct Step {
     /// Whom to ask before it is executed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approve: Option<Approve>,
+    /// For `code` steps: what the guard may assume of the function, as a Toolset declares it of a tool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flow: Option<Box<Flow>>,
     /// For code and read steps of a run whose record is used up: the outcome of the first attempt, executed already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
@@ -363,6 +366,19 @@ pub enum Body {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
 fn is_false(value: &bool) -> bool {
     !value
+}
+
+/// What the guard may assume of a function of the worker's code.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Flow {
+    /// How far its result may be trusted: `trusted`, `untrusted`, or the whole form (`docs/guard.md`). Without it the result
+    /// of a `code` step is as trusted as what went into the run, that of any other not at all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output: Option<Value>,
+    /// Arguments that nothing untrusted may choose.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sinks: Vec<String>,
 }
 
 /// How often and how soon to try again. The wait before attempt `n + 1` is `initial · factor^(n−1)`, at most `max`,

@@ -2,14 +2,16 @@
 //! `{"session": {"prompt", "tools"}}`, `{"check": {"tool", "args"}}`, `{"observe": {"tool", "result"}}`,
 //! `{"output": {"text", "reader"}}`. The decision is the plain rule: a sink that something untrusted may have chosen asks, so does what was not asked for, so does a leak.
 
-use std::io::{BufRead as _, Write as _, stdin, stdout};
+use std::{
+    io::{BufRead as _, Write as _, stdin, stdout},
+    sync::Arc,
+};
 
 use nx_guard::{
     decision::Standing,
-    origin::{Context, Traced},
+    origin::{Context, Limits, Traced},
     tool::{Effect, Tool, Tools},
 };
-use nx_types::Label;
 use serde_json::{Value, json};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -27,7 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 fn answer(session: &mut Option<(Tools, Context)>, request: &Value) -> Result<Value, nx_guard::Error> {
     if let Some(begin) = request.get("session") {
         let tools = begin["tools"].as_array().into_iter().flatten().map(Tool::parse).collect::<Result<Vec<_>, _>>()?;
-        *session = Some((Tools::new(tools)?, Context::new(&begin["prompt"], "request", &Label::default())?));
+        *session = Some((Tools::new(tools)?, Context::new(&begin["prompt"], Limits::default())?));
         return Ok(json!({}));
     }
     let Some((tools, context)) = session else { return Ok(json!({"error": "no session"})) };
@@ -43,7 +45,8 @@ fn answer(session: &mut Option<(Tools, Context)>, request: &Value) -> Result<Val
     }
     if let Some(observe) = request.get("observe") {
         let tool = tools.get(observe["tool"].as_str().unwrap_or_default())?;
-        context.add(&tool.name, None, &observe["result"], &tool.output, false)?;
+        let result = Arc::new(observe["result"].clone());
+        context.add(&tool.name, None, &result, tool.output.labels(&tool.name, &result, false))?;
     }
     Ok(json!({}))
 }

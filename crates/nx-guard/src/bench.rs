@@ -2,13 +2,14 @@
 //!
 //! Figures are measured, never judged. The clock is passed in.
 
-use nx_types::Label;
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use crate::{
     Error,
-    origin::Context,
-    tool::{Output, Tool, Trust},
+    origin::{Context, Limits},
+    tool::{Output, Tool},
 };
 
 /// What is measured.
@@ -41,15 +42,19 @@ pub struct TraceFigures {
 pub fn context(leaves: usize) -> Result<Context, Error> {
     let request =
         json!("Refund order 77 to its customer and write to ann@example.org, 50 euro at most, by January 11th 2025");
-    let mut context = Context::new(&request, "request", &Label::default())?;
+    let mut context = Context::new(&request, Limits::default())?;
     let vouched = Output { readers: Some(["ann@example.org".to_owned()].into()), ..Output::trusted() };
+    let mut add = |source: &str, value: Value, output: &Output| {
+        let labels = output.labels(source, &value, false);
+        context.add(source, None, &Arc::new(value), labels)
+    };
     for n in 0..leaves / 10 {
         let record = json!({"id": n, "iban": format!("DE{:020}", n * 7919), "name": format!("customer {n} of street {}", n % 97),
             "mail": format!("c{n}@example.org"), "cents": n * 10});
-        context.add("shop/find_order", None, &record, &vouched, false)?;
+        add("shop/find_order", record, &vouched)?;
         let mail = json!({"from": format!("c{n}@example.net"), "subject": format!("about order {n}"), "date": "2025-01-09",
             "body": format!("please refund my order number {n} of the street {} to DE{:020}, it is late", n % 89, n * 7907), "n": n});
-        context.add("mail/read", None, &mail, &Output { trust: Trust::Untrusted, ..Output::default() }, false)?;
+        add("mail/read", mail, &Output::default())?;
     }
     Ok(context)
 }

@@ -40,6 +40,18 @@ pub struct Scores {
     pub secrets: u8,
 }
 
+impl Scores {
+    /// The worse of both, for each detector.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        Self {
+            injection: self.injection.max(other.injection),
+            pii: self.pii.max(other.pii),
+            secrets: self.secrets.max(other.secrets),
+        }
+    }
+}
+
 /// One call with all that a policy may ask of it.
 #[derive(Debug, Clone, Copy)]
 pub struct Call<'a> {

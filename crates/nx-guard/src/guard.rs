@@ -1,21 +1,27 @@
 //! The guard of a set of tools: what enters a run is labelled as its tool declares, what leaves it is traced and put
 //! before the policies. It allows nothing by itself, and an error never means yes.
 
-use nx_types::{Label, Seq};
+use std::{collections::BTreeSet, sync::Arc};
+
+use nx_types::{Label, SharedLabel};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
     Error,
     call::{Call, Facts, Scores},
     decision::Decision,
+    label::Labelled,
     origin::{Context, Limits, Planned},
-    tool::{Effect, Output, Tool, Tools, Trust},
+    tool::{Effect, Output, Tool, Tools},
 };
 
 /// The name of the tool that a text leaving the run counts as a call of.
 pub const OUTPUT: &str = "output";
 /// The source that the trusted request has.
 pub const REQUEST: &str = "request";
+/// What the sources of extracted values begin with.
+pub const EXTRACT: &str = "extract/";
 /// Score of the injection detector from which a value is trusted no more, whatever its tool declares.
 pub const SUSPECT: u8 = 90;
 
@@ -33,12 +39,55 @@ pub struct Observed<'a> {
     pub tool: &'a str,
     /// The source that its values are known by; the tool's name, or a part of what it serves (`mail/m_88`).
     pub source: &'a str,
-    /// The journal's entry.
-    pub seq: Option<Seq>,
+    /// The event that holds it, by its place in the run.
+    pub event: Option<u64>,
     /// Its result, or the text of its error, which nobody vouches for.
-    pub result: Result<&'a Value, &'a str>,
+    pub result: Result<&'a Arc<Value>, &'a str>,
     /// What the detectors say of it.
     pub scores: Scores,
+}
+
+/// How a value that a tool gave back was labelled.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    /// Its labels.
+    pub labels: Labelled,
+    /// For an extraction: what came of it.
+    pub endorsed: Option<Endorsed>,
+}
+
+/// What came of an extraction: an untrusted text's value becomes trusted, because it can say so little.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endorsed {
+    /// Most bits that the value carries.
+    pub bits: u32,
+    /// What it was made from: the sources of the run's context.
+    pub from: BTreeSet<String>,
+    /// Why it was not endorsed: what does not fit the shape.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+}
+
+/// The labels of what a tool gave back.
+pub fn see(tool: &Tool, context: &Context, observed: &Observed<'_>) -> Seen {
+    let source = observed.source;
+    let suspect = observed.scores.injection >= SUSPECT || observed.result.is_err();
+    let (Some(extract), Ok(value)) = (&tool.output.extract, observed.result) else {
+        let nothing = Value::Null;
+        let value = observed.result.map_or(&nothing, |value| value);
+        return Seen { labels: tool.output.labels(source, value, suspect), endorsed: None };
+    };
+    let joined = context.joined();
+    let refused = extract.check(value, &|source, value| context.vouches(source, value)).err();
+    let label = if refused.is_some() {
+        (**joined).clone().join(&Label::untrusted(source))
+    } else {
+        // What may not be read by everyone stays so: only trust is endorsed.
+        let label = Label::from_source(format!("{EXTRACT}{source}"));
+        Label { readers: joined.readers.clone(), purposes: joined.purposes.clone(), ..label }
+    };
+    let endorsed = Endorsed { bits: extract.bits(), from: joined.sources.clone(), refused };
+    Seen { labels: Labelled::uniform(SharedLabel::new(label)), endorsed: Some(endorsed) }
 }
 
 impl Guard {
@@ -62,7 +111,7 @@ impl Guard {
 
     /// The context of a new run, with its plan if there is one.
     pub fn begin(&self, request: &Value, plan: Option<Vec<Planned>>, limits: Limits) -> Result<Context, Error> {
-        let mut context = Context::with_limits(request, REQUEST, &Label::default(), limits)?;
+        let mut context = Context::new(request, limits)?;
         if let Some(plan) = plan {
             for step in &plan {
                 self.tools.get(&step.tool)?;
@@ -72,25 +121,21 @@ impl Guard {
         Ok(context)
     }
 
-    /// Takes in what a tool gave back. An error leaves the context trusting less, never more.
-    pub fn observe(&self, context: &mut Context, observed: &Observed<'_>) -> Result<(), Error> {
-        let suspect = observed.scores.injection >= SUSPECT;
-        match (self.tools.get(observed.tool), observed.result) {
-            (Ok(tool), Ok(value)) => context.add(observed.source, observed.seq, value, &tool.output, suspect),
-            (Ok(tool), Err(text)) => {
-                let output = Output {
-                    trust: Trust::Untrusted,
-                    readers: tool.output.readers.clone(),
-                    purposes: tool.output.purposes.clone(),
-                    ..Output::default()
-                };
-                context.add(observed.source, observed.seq, &Value::from(text), &output, true)
-            }
-            (Err(unknown), _) => {
+    /// Takes in what a tool gave back, and says with which labels. An error leaves the context trusting less, never more.
+    pub fn observe(&self, context: &mut Context, observed: &Observed<'_>) -> Result<Seen, Error> {
+        let tool = match self.tools.get(observed.tool) {
+            Ok(tool) => tool,
+            Err(unknown) => {
                 context.blind(observed.source);
-                Err(unknown)
+                return Err(unknown);
             }
+        };
+        let seen = see(tool, context, observed);
+        match observed.result {
+            Ok(value) => context.add(observed.source, observed.event, value, seen.labels.clone())?,
+            Err(text) => context.add(observed.source, observed.event, &Arc::new(text.into()), seen.labels.clone())?,
         }
+        Ok(seen)
     }
 
     /// Decides about a call. `decide` is the policies' answer to it.

@@ -1,6 +1,6 @@
 //! What a writer hands to the log: one commit is one plain data structure, applied whole or not at all.
 
-use nx_types::{BlobId, EventId, EventRef, EventType, Label, Namespace, Seq, Subject, Timestamp, TraceParent};
+use nx_types::{BlobId, EventId, EventRef, EventType, Namespace, Seq, SharedLabel, Subject, Timestamp, TraceParent};
 
 /// A change of the log: checked against its preconditions, then written whole, or refused whole.
 ///
@@ -72,7 +72,7 @@ pub struct NewEvent {
     /// When it happened, as its source says; the commit's time when left out.
     pub occurred: Option<Timestamp>,
     /// The label of the data; `None` is the trusted label.
-    pub label: Option<Label>,
+    pub label: Option<SharedLabel>,
     /// What it followed from.
     pub causation: Cause,
     /// W3C trace context.

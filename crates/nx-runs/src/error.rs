@@ -166,6 +166,21 @@ pub enum Error {
         /// What was named.
         target: String,
     },
+    /// The run is no session of a foreign program.
+    #[error("run `{run}` is no guard session; open one with `POST /api/guard/sessions`")]
+    NoSession {
+        /// The run.
+        run: RunId,
+    },
+    /// The session is over.
+    #[error("guard session `{run}` is over; open another one")]
+    SessionOver {
+        /// The session.
+        run: RunId,
+    },
+    /// The guard could not decide; that allows nothing.
+    #[error("the guard refused: {0}")]
+    Guard(Problem),
     /// The log refused.
     #[error("the journal refused: {0}")]
     Journal(Problem),
@@ -222,6 +237,12 @@ impl From<nx_journal::Error> for Error {
     }
 }
 
+impl From<nx_guard::Error> for Error {
+    fn from(error: nx_guard::Error) -> Self {
+        Self::Guard(Problem::of(&error))
+    }
+}
+
 impl ErrorCode for Error {
     fn code(&self) -> Code {
         Code::new(match self {
@@ -247,6 +268,9 @@ impl ErrorCode for Error {
             Self::Journal(_) => "NX-RUN-0020",
             Self::HungUp { .. } => "NX-RUN-0021",
             Self::TargetUnknown { .. } => "NX-RUN-0022",
+            Self::NoSession { .. } => "NX-RUN-0023",
+            Self::SessionOver { .. } => "NX-RUN-0024",
+            Self::Guard(_) => "NX-RUN-0025",
         })
     }
 

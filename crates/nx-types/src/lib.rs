@@ -22,6 +22,6 @@ pub use id::{
     Subject,
 };
 pub use kind::{FieldError, KindDescriptor};
-pub use label::Label;
+pub use label::{Label, SharedLabel};
 pub use resource::{Metadata, Resource};
 pub use time::{Duration, Timestamp};

@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Approve, Body, Effect, OnChange, Outcome, Retry, Undo};
+use super::{Approve, Body, Effect, Flow, OnChange, Outcome, Retry, Undo};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -33,6 +33,7 @@ pub(super) struct Step {
     timeout_ms: Option<u64>,
     undo: Option<Undo>,
     approve: Option<Approve>,
+    flow: Option<Box<Flow>>,
     outcome: Option<Outcome>,
 }
 
@@ -63,9 +64,43 @@ impl TryFrom<Step> for super::Step {
         let body = wire.body()?;
         wire.nothing_left()?;
         let Step {
-            call, run, inc, scope, name, key, was, on_change, retry, timeout_ms, undo, approve, outcome, ..
+            call,
+            run,
+            inc,
+            scope,
+            name,
+            key,
+            was,
+            on_change,
+            retry,
+            timeout_ms,
+            undo,
+            approve,
+            flow,
+            outcome,
+            ..
         } = wire;
-        Ok(Self { call, run, inc, scope, name, key, was, body, on_change, retry, timeout_ms, undo, approve, outcome })
+        if flow.is_some() && !matches!(body, Body::Code { .. }) {
+            return Err("field `flow` does not belong to a step of this kind".to_owned());
+        }
+        let step = Self {
+            call,
+            run,
+            inc,
+            scope,
+            name,
+            key,
+            was,
+            body,
+            on_change,
+            retry,
+            timeout_ms,
+            undo,
+            approve,
+            flow,
+            outcome,
+        };
+        Ok(step)
     }
 }
 

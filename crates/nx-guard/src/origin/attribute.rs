@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{
     decision::{Evidence, MAX_EVIDENCE, Origin, Standing},
-    tool::{Tool, Trust},
+    guard::REQUEST,
+    tool::Tool,
 };
 
 /// What was found of a leaf.
@@ -21,6 +22,10 @@ pub(super) struct Found {
 }
 
 impl Found {
+    pub(super) fn into_label(self) -> Label {
+        self.label
+    }
+
     pub(super) fn into_origin(mut self, pointer: String, sink: bool) -> Origin {
         self.evidence.truncate(MAX_EVIDENCE);
         let Label { sources, readers, .. } = self.label;
@@ -55,13 +60,11 @@ impl Context {
         let under = leaf.path.get(reference.at.len()..).unwrap_or_default();
         let path: Vec<String> = reference.path.iter().chain(under).cloned().collect();
         let Some(entry) = self.latest(&reference.source) else { return self.unknown("reference") };
-        let standing = match entry.output.trust_at(&path) {
-            Trust::Trusted => Standing::Reference,
-            Trust::Untrusted => Standing::Untrusted,
-        };
+        let label = (**entry.labels.leaf(&path)).clone();
+        let standing = if label.is_trusted() { Standing::Reference } else { Standing::Untrusted };
         let pointer = Leaf { path, text: String::new(), number: None }.pointer();
-        let evidence = Evidence { source: entry.source.clone(), seq: entry.seq, pointer, how: "reference".to_owned() };
-        Found { standing, label: entry.label.clone(), evidence: vec![evidence] }
+        let evidence = Evidence { source: entry.source.clone(), event: entry.event, pointer, how: "reference".to_owned() };
+        Found { standing, label, evidence: vec![evidence] }
     }
 
     /// What matching says of the leaf.
@@ -138,7 +141,7 @@ impl Context {
     /// All its words are of the request or of vouched values. Put together by an untrusted text, it is that text's.
     fn composed(&self, leaf: &Leaf, parts: &[u32]) -> Found {
         let mut found = self.gather(Standing::Trusted, parts.iter().map(|id| (*id, "words")));
-        found.label = found.label.join(&Label::from_source(&self.request_source));
+        found.label = found.label.join(&Label::from_source(REQUEST));
         self.unless_named(leaf, &mut found);
         found
     }
@@ -178,17 +181,17 @@ impl Context {
     }
 
     fn said(&self, how: &str) -> Found {
-        let source = self.request_source.clone();
-        let evidence = Evidence { source: source.clone(), seq: None, pointer: String::new(), how: how.to_owned() };
-        Found { standing: Standing::Request, label: Label::from_source(source), evidence: vec![evidence] }
+        let evidence =
+            Evidence { source: REQUEST.to_owned(), event: None, pointer: String::new(), how: how.to_owned() };
+        Found { standing: Standing::Request, label: Label::from_source(REQUEST), evidence: vec![evidence] }
     }
 
     /// It stands nowhere: it may come from all that the context holds.
     fn unknown(&self, how: &str) -> Found {
         let standing = if self.untrusted { Standing::Context } else { Standing::Own };
         let evidence =
-            Evidence { source: "context".to_owned(), seq: None, pointer: String::new(), how: how.to_owned() };
-        Found { standing, label: self.joined.clone(), evidence: vec![evidence] }
+            Evidence { source: "context".to_owned(), event: None, pointer: String::new(), how: how.to_owned() };
+        Found { standing, label: (*self.joined).clone(), evidence: vec![evidence] }
     }
 }
 

@@ -1,8 +1,8 @@
 //! A run's labelled leaves with their indexes, and the questions asked of them.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
-use nx_types::{Label, Seq};
+use nx_types::{Label, SharedLabel};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -15,7 +15,9 @@ use super::{
 use crate::{
     Error,
     decision::{Evidence, Origin, Standing},
-    tool::{Effect, Output, Tool, Trust},
+    guard::REQUEST,
+    label::{Labelled, escaped},
+    tool::{Effect, Tool},
 };
 
 /// What a context takes in.
@@ -80,16 +82,16 @@ pub struct Traced {
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
     pub(super) source: String,
-    pub(super) seq: Option<Seq>,
-    pub(super) label: Label,
-    pub(super) value: Value,
-    pub(super) output: Output,
+    pub(super) event: Option<u64>,
+    pub(super) value: Arc<Value>,
+    pub(super) labels: Labelled,
 }
 
 #[derive(Debug, Clone)]
 struct Place {
     entry: u32,
     pointer: String,
+    label: SharedLabel,
 }
 
 /// The labelled leaves of one run.
@@ -97,7 +99,6 @@ struct Place {
 pub struct Context {
     limits: Limits,
     bytes: usize,
-    pub(super) request_source: String,
     pub(super) request: Request,
     pub(super) plan: Option<Vec<Planned>>,
     entries: Vec<Entry>,
@@ -105,23 +106,23 @@ pub struct Context {
     pub(super) vouched: Vouched,
     pub(super) heard: Heard,
     restricted: Restricted,
-    pub(super) joined: Label,
+    pub(super) joined: SharedLabel,
     pub(super) untrusted: bool,
     pub(super) blind: bool,
+    by_code: bool,
 }
 
 impl Context {
     /// A context that holds the trusted request alone.
-    pub fn new(request: &Value, source: &str, label: &Label) -> Result<Self, Error> {
-        Self::with_limits(request, source, label, Limits::default())
+    pub fn new(request: &Value, limits: Limits) -> Result<Self, Error> {
+        Self::labelled(&Arc::new(request.clone()), Labelled::default(), limits)
     }
 
-    /// The same, with other limits.
-    pub fn with_limits(request: &Value, source: &str, label: &Label, limits: Limits) -> Result<Self, Error> {
+    /// A context that holds a request of which parts may be untrusted or restricted: the input of a run.
+    pub fn labelled(request: &Arc<Value>, labels: Labelled, limits: Limits) -> Result<Self, Error> {
         let mut context = Self {
             limits,
             bytes: 0,
-            request_source: source.to_owned(),
             request: Request::default(),
             plan: None,
             entries: Vec::new(),
@@ -129,19 +130,25 @@ impl Context {
             vouched: Vouched::default(),
             heard: Heard::default(),
             restricted: Restricted::default(),
-            joined: Label::from_source(source).join(label),
+            joined: SharedLabel::new(Label::from_source(REQUEST)),
             untrusted: false,
             blind: false,
+            by_code: false,
         };
-        context.say(request)?;
+        context.enter(REQUEST, None, request, labels, true)?;
         Ok(context)
+    }
+
+    /// The calls of this run are chosen by code, not by a model that reads what the context holds: what is called needs no
+    /// asking for.
+    #[must_use]
+    pub fn driven_by_code(self) -> Self {
+        Self { by_code: true, ..self }
     }
 
     /// Something more that the trusted party says.
     pub fn say(&mut self, request: &Value) -> Result<(), Error> {
-        let leaves = self.take_in(request)?;
-        self.request.say(&leaves);
-        Ok(())
+        self.enter(REQUEST, None, &Arc::new(request.clone()), Labelled::default(), true)
     }
 
     /// Seals a plan made from the trusted request alone. Refused once anything untrusted is in the context.
@@ -156,50 +163,81 @@ impl Context {
         Ok(())
     }
 
-    /// A value enters: the result of a tool, an event, a model's answer over untrusted text. What `suspect` says of it
-    /// can only lower its trust.
-    pub fn add(
+    /// A value enters: the result of a tool, an event, a model's answer over untrusted text. What is too large to be taken in
+    /// leaves the context blind.
+    pub fn add(&mut self, source: &str, event: Option<u64>, value: &Arc<Value>, labels: Labelled) -> Result<(), Error> {
+        let entered = self.enter(source, event, value, labels, false);
+        if entered.is_err() {
+            self.blind(source);
+        }
+        entered
+    }
+
+    fn enter(
         &mut self,
         source: &str,
-        seq: Option<Seq>,
-        value: &Value,
-        output: &Output,
-        suspect: bool,
+        event: Option<u64>,
+        value: &Arc<Value>,
+        labels: Labelled,
+        said: bool,
     ) -> Result<(), Error> {
-        let found = match self.take_in(value) {
-            Ok(found) => found,
-            Err(error) => {
-                self.blind(source);
-                return Err(error);
-            }
-        };
-        let output = if suspect {
-            Output { trust: Trust::Untrusted, trusted: Vec::new(), ..output.clone() }
-        } else {
-            output.clone()
-        };
-        let label =
-            Label { readers: output.readers.clone(), purposes: output.purposes.clone(), ..Label::from_source(source) };
+        let found = self.take_in(value)?;
         let entry = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
-        for leaf in &found {
+        let mut asked = Vec::new();
+        for leaf in found {
+            let label = labels.leaf(&leaf.path).clone();
             let id = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
-            match output.trust_at(&leaf.path) {
-                Trust::Trusted => self.vouched.add(id, leaf),
-                Trust::Untrusted => {
-                    self.untrusted = true;
-                    self.heard.add(id, leaf);
-                }
-            }
+            self.places.push(Place { entry, pointer: leaf.pointer(), label: label.clone() });
             if label.readers.is_some() {
-                self.restricted.add(id, leaf);
+                self.restricted.add(id, &leaf);
             }
-            self.places.push(Place { entry, pointer: leaf.pointer() });
+            if !label.is_trusted() {
+                self.untrusted = true;
+                self.heard.add(id, &leaf);
+            } else if said {
+                asked.push(leaf);
+            } else {
+                self.vouched.add(id, &leaf);
+            }
+            if self.joined != label {
+                self.joined = self.joined.join(&label);
+            }
         }
-        if !found.is_empty() {
-            self.joined = self.joined.join(&label);
+        if said {
+            self.request.say(&asked);
         }
-        self.entries.push(Entry { source: source.to_owned(), seq, label, value: value.clone(), output });
+        self.entries.push(Entry { source: source.to_owned(), event, value: value.clone(), labels });
         Ok(())
+    }
+
+    /// The labels of a value that the run made of what it holds: each leaf has the label of what it stands for, and of
+    /// everything where that can't be told.
+    pub fn labels_of(&self, value: &Value) -> Labelled {
+        if !self.untrusted && self.restricted.is_empty() {
+            return Labelled::uniform(self.joined.clone());
+        }
+        let Ok(found) = leaves(value, self.limits.argument_leaves, self.limits.depth) else {
+            return Labelled::uniform(self.joined.clone());
+        };
+        let mut labels = Labelled::uniform(self.joined.clone());
+        for leaf in &found {
+            let label = SharedLabel::new(self.attribute(leaf).into_label());
+            if label != self.joined {
+                labels.put(leaf.path.iter().map(|part| escaped(part)).collect(), label);
+            }
+        }
+        labels.tidy();
+        labels
+    }
+
+    /// Whether a trusted value of this source is this one.
+    pub fn vouches(&self, source: &str, value: &Value) -> bool {
+        let Ok(found) = leaves(value, 1, 0) else { return false };
+        found.iter().any(|leaf| {
+            let text = text::strict(&leaf.text);
+            let ids = self.vouched.find(&text, leaf.number.as_deref());
+            ids.iter().any(|id| self.label_of(*id).is_some_and(|label| label.sources.contains(source)))
+        })
     }
 
     /// The model saw something from `source` that the context does not hold: from now on anything may be from there, and
@@ -207,7 +245,7 @@ impl Context {
     pub fn blind(&mut self, source: &str) {
         self.untrusted = true;
         self.blind = true;
-        self.joined = self.joined.join(&Label::from_source(source));
+        self.joined = self.joined.join(&SharedLabel::new(Label::untrusted(source)));
     }
 
     fn take_in(&mut self, value: &Value) -> Result<Vec<Leaf>, Error> {
@@ -227,16 +265,16 @@ impl Context {
     }
 
     /// The label of whatever a model makes of all of it.
-    pub fn joined(&self) -> &Label {
+    pub fn joined(&self) -> &SharedLabel {
         &self.joined
     }
 
-    /// How many leaves it holds besides the request's.
+    /// How many leaves it holds.
     pub fn len(&self) -> usize {
         self.places.len()
     }
 
-    /// Whether it holds the request alone.
+    /// Whether it holds nothing at all.
     pub fn is_empty(&self) -> bool {
         self.places.is_empty()
     }
@@ -244,7 +282,7 @@ impl Context {
     /// Whether the request, or the sealed plan, asks for the kind of action that the tool is.
     pub fn asked(&self, tool: &Tool) -> bool {
         let planned = self.plan.as_ref().is_some_and(|plan| plan.iter().any(|step| step.tool == tool.name));
-        planned || self.request.asks_for(&tool.name)
+        self.by_code || planned || self.request.asks_for(&tool.name)
     }
 
     /// Traces a call's arguments.
@@ -319,15 +357,15 @@ impl Context {
         self.places.get(id as usize).and_then(|place| self.entries.get(place.entry as usize))
     }
 
-    pub(super) fn label_of(&self, id: u32) -> Option<&Label> {
-        self.entry_of(id).map(|entry| &entry.label)
+    pub(super) fn label_of(&self, id: u32) -> Option<&SharedLabel> {
+        self.places.get(id as usize).map(|place| &place.label)
     }
 
     pub(super) fn evidence(&self, id: u32, how: &str) -> Evidence {
         let entry = self.entry_of(id);
         Evidence {
             source: entry.map(|entry| entry.source.clone()).unwrap_or_default(),
-            seq: entry.and_then(|entry| entry.seq),
+            event: entry.and_then(|entry| entry.event),
             pointer: self.places.get(id as usize).map(|place| place.pointer.clone()).unwrap_or_default(),
             how: how.to_owned(),
         }

@@ -1,14 +1,20 @@
 //! What a tool declares: its effect, the trust of its output, its sinks. It decides nothing.
 
+mod extract;
 mod pattern;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use extract::{Extract, Shape};
+use nx_types::{Label, SharedLabel};
 pub use pattern::Pattern;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::Error;
+use crate::{
+    Error,
+    label::{Labelled, escaped},
+};
 
 /// Longest name of a tool, in bytes.
 pub const MAX_NAME_BYTES: usize = 256;
@@ -93,6 +99,10 @@ pub struct Output {
     /// What it may be used for; `None` is anything.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub purposes: Option<BTreeSet<String>>,
+    /// The tool reads untrusted text and gives back so little, in a shape so narrow, that it may be trusted: a quarantined
+    /// extraction.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub extract: Option<Extract>,
 }
 
 /// The two ways to write an output: a word, or the whole.
@@ -116,6 +126,8 @@ struct Whole {
     readers: Option<BTreeSet<String>>,
     #[serde(default)]
     purposes: Option<BTreeSet<String>>,
+    #[serde(default)]
+    extract: Option<Extract>,
 }
 
 impl From<Written> for Output {
@@ -128,6 +140,7 @@ impl From<Written> for Output {
                 untrusted: whole.untrusted,
                 readers: whole.readers,
                 purposes: whole.purposes,
+                extract: whole.extract,
             },
         }
     }
@@ -150,9 +163,44 @@ impl Output {
             self.trust
         }
     }
+
+    /// The labels of a value that the tool gave back: `source` vouches for what it says it does; with a suspect value, for
+    /// nothing.
+    pub fn labels(&self, source: &str, value: &Value, suspect: bool) -> Labelled {
+        let label = |mut label: Label| {
+            label.readers.clone_from(&self.readers);
+            label.purposes.clone_from(&self.purposes);
+            SharedLabel::new(label)
+        };
+        let [vouched, heard] = [label(Label::from_source(source)), label(Label::untrusted(source))];
+        if suspect {
+            return Labelled::uniform(heard);
+        }
+        let mut labels = Labelled::uniform(if self.trust == Trust::Trusted { vouched.clone() } else { heard.clone() });
+        // The later wins: what is not vouched for stays so under whatever is.
+        for (patterns, label) in [(&self.trusted, &vouched), (&self.untrusted, &heard)] {
+            for pattern in patterns {
+                pattern.places(value, &mut |path| labels.put(path.iter().map(|part| escaped(part)).collect(), label.clone()));
+            }
+        }
+        labels.tidy();
+        labels
+    }
 }
 
 impl Tool {
+    /// A function of trusted code: nothing of it is a sink unless it says so.
+    pub fn of(name: &str, output: Output) -> Self {
+        Self {
+            name: name.to_owned(),
+            description: String::new(),
+            input_schema: Value::Null,
+            effect: Effect::Read,
+            output,
+            sinks: Some(Vec::new()),
+        }
+    }
+
     /// Reads a declaration.
     pub fn parse(value: &Value) -> Result<Self, Error> {
         let name = value.get("name").and_then(Value::as_str).unwrap_or_default();

@@ -1,6 +1,7 @@
 //! Patterns over JSON pointers: `recipients`, `/items/*/iban`. A pattern covers what it names and everything under it.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// Most parts of a pattern.
 const MAX_PARTS: usize = 96;
@@ -46,6 +47,36 @@ impl Pattern {
                 Part::Any => true,
                 Part::Name(wanted) => wanted == name,
             })
+    }
+
+    /// Calls `found` with the unescaped path of each place in `value` that it names.
+    pub(crate) fn places(&self, value: &Value, found: &mut dyn FnMut(&[String])) {
+        fn walk(value: &Value, parts: &[Part], path: &mut Vec<String>, found: &mut dyn FnMut(&[String])) {
+            let Some((part, rest)) = parts.split_first() else { return found(path) };
+            let mut into = |name: &str, value: &Value| {
+                path.push(name.to_owned());
+                walk(value, rest, path, found);
+                path.pop();
+            };
+            match (part, value) {
+                (Part::Any, Value::Object(fields)) => fields.iter().for_each(|(name, value)| into(name, value)),
+                (Part::Any, Value::Array(items)) => {
+                    items.iter().enumerate().for_each(|(place, value)| into(&place.to_string(), value));
+                }
+                (Part::Name(name), Value::Object(fields)) => {
+                    if let Some(value) = fields.get(name) {
+                        into(name, value);
+                    }
+                }
+                (Part::Name(name), Value::Array(items)) => {
+                    if let Some(value) = name.parse::<usize>().ok().and_then(|place| items.get(place)) {
+                        into(name, value);
+                    }
+                }
+                _ => {}
+            }
+        }
+        walk(value, &self.parts, &mut Vec::new(), found);
     }
 
     /// The member of the root that it names, if it names one.

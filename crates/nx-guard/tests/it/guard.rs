@@ -1,5 +1,7 @@
 //! The guard as a whole, with a decision that a test makes.
 
+use std::sync::Arc;
+
 use nx_guard::{
     Error,
     call::{Call, Facts, Scores},
@@ -45,15 +47,16 @@ fn decide(call: &Call<'_>) -> Result<Decision, Error> {
     })
 }
 
-fn observed<'a>(tool: &'a str, result: Result<&'a Value, &'a str>) -> Observed<'a> {
-    Observed { tool, source: tool, seq: None, result, scores: Scores::default() }
+fn observed<'a>(tool: &'a str, result: Result<&'a Arc<Value>, &'a str>) -> Observed<'a> {
+    Observed { tool, source: tool, event: None, result, scores: Scores::default() }
 }
 
 #[test]
 fn the_record_refunds_and_the_mail_does_not() {
     let guard = guard();
     let mut context = guard.begin(&json!("refund the order of the mail"), None, Limits::default()).unwrap();
-    let (record, mail) = (json!({"iban": "DE89370400440532013000"}), json!("use GB33BUKB20201555555555"));
+    let record = Arc::new(json!({"iban": "DE89370400440532013000"}));
+    let mail = Arc::new(json!("use GB33BUKB20201555555555"));
     guard.observe(&mut context, &observed("shop/find_order", Ok(&record))).unwrap();
     guard.observe(&mut context, &observed("mail/read", Ok(&mail))).unwrap();
     let check = |iban: &str| guard.check(&context, ("pay/refund", &json!({"iban": iban})), &facts(), &decide).unwrap();
@@ -73,7 +76,7 @@ fn what_it_did_not_take_in_costs_trust() {
     let guard = guard();
     let limits = Limits { bytes: 200, ..Limits::default() };
     let mut context = guard.begin(&json!("refund to NL11"), None, limits).unwrap();
-    let record = json!({"iban": "DE89370400440532013000"});
+    let record = Arc::new(json!({"iban": "DE89370400440532013000"}));
     guard.observe(&mut context, &observed("shop/find_order", Ok(&record))).unwrap();
     let standing = |context: &_, iban: &str| {
         guard.check(context, ("pay/refund", &json!({"iban": iban})), &facts(), &decide).unwrap().origins[0].standing
@@ -91,7 +94,7 @@ fn what_it_did_not_take_in_costs_trust() {
 fn what_a_detector_suspects_is_trusted_no_more() {
     let guard = guard();
     let mut context = guard.begin(&json!("go"), None, Limits::default()).unwrap();
-    let record = json!({"iban": "DE89370400440532013000"});
+    let record = Arc::new(json!({"iban": "DE89370400440532013000"}));
     let scores = Scores { injection: 95, ..Scores::default() };
     guard.observe(&mut context, &Observed { scores, ..observed("shop/find_order", Ok(&record)) }).unwrap();
     let decision = guard.check(&context, ("pay/refund", &record), &facts(), &decide).unwrap();

@@ -5,5 +5,7 @@
 mod call;
 mod guard;
 mod label;
+mod extract;
 mod origin;
+mod support;
 mod tool;

@@ -5,13 +5,10 @@ use nx_guard::{
     origin::{Context, Limits, Planned, Traced},
     tool::{Output, Tool},
 };
-use nx_types::Label;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-fn context(request: &str) -> Context {
-    Context::new(&json!(request), "request", &Label::default()).unwrap()
-}
+use crate::support::{add, context};
 
 fn trace(context: &Context, args: &Value) -> Traced {
     context.trace(&Tool::parse(&json!({"name": "act"})).unwrap(), args).unwrap()
@@ -22,11 +19,11 @@ fn standing(context: &Context, value: &Value) -> Standing {
 }
 
 fn trusted(context: &mut Context, source: &str, value: &Value) {
-    context.add(source, None, value, &Output::trusted(), false).unwrap();
+    add(context, source, value, &Output::trusted()).unwrap();
 }
 
 fn untrusted(context: &mut Context, value: &Value) {
-    context.add("mail/m_88", None, value, &Output::default(), false).unwrap();
+    add(context, "mail/m_88", value, &Output::default()).unwrap();
 }
 
 #[test]
@@ -94,7 +91,7 @@ fn a_plan_is_sealed_before_anything_untrusted() {
     untrusted(&mut context, &json!("there"));
     assert_eq!(standing(&context, &json!("there")), Standing::Request);
     assert_eq!(standing(&context, &json!("elsewhere")), Standing::Context);
-    let mut late = self::context("go");
+    let mut late = crate::support::context("go");
     untrusted(&mut late, &json!("there"));
     assert!(late.seal(vec![step()]).is_err());
 }
@@ -120,7 +117,7 @@ fn tricks_with_characters_cost_trust() {
 fn what_not_everyone_may_read_leaks() {
     let mut context = context("mail the summary");
     let output: Output = serde_json::from_value(json!({"trust": "trusted", "readers": ["ann@x.org"]})).unwrap();
-    context.add("hr/salary", None, &json!({"passport": "AB-1234567"}), &output, false).unwrap();
+    add(&mut context, "hr/salary", &json!({"passport": "AB-1234567"}), &output).unwrap();
     let send = Tool::parse(&json!({"name": "send", "sinks": ["to"]})).unwrap();
     let leaks = |to: &str, body: &str| context.trace(&send, &json!({"to": to, "body": body})).unwrap().leaks.len();
     assert_eq!(leaks("bob@x.org", "it is ab-12\u{200b}34567."), 1);
@@ -139,8 +136,8 @@ fn asked_by_kind_of_action() {
 #[test]
 fn too_much_is_refused() {
     let limits = Limits { bytes: 100, leaves: 3, argument_bytes: 10, argument_leaves: 2, depth: 4 };
-    let mut context = Context::with_limits(&json!("go"), "request", &Label::default(), limits).unwrap();
-    let add = |context: &mut Context, value: Value| context.add("t", None, &value, &Output::default(), false).is_err();
+    let mut context = Context::new(&json!("go"), limits).unwrap();
+    let add = |context: &mut Context, value: Value| add(context, "t", &value, &Output::default()).is_err();
     assert!(add(&mut context, json!("x".repeat(100))));
     assert!(add(&mut context, json!([1, 2, 3, 4])));
     assert!(add(&mut context, json!([[[[[1]]]]])));

@@ -43,6 +43,8 @@ impl Engine {
             Action::Want { slot, target } => self.want(run, slot, target),
             Action::Unwant { slot } => self.unwant(run, slot),
             Action::Dispatch(dispatch) => self.dispatch(run, *dispatch),
+            // Answered where it was asked.
+            Action::Guarded(_) => {}
             // The child was created by the same commit, or is there since an earlier one.
             Action::StartChild { run: child, .. } => self.arrange(child),
             Action::CancelChild { run: child, reason } => self.cancel_child(run, child, reason),
@@ -200,6 +202,11 @@ impl Engine {
         let cause = self.runs.get(&child).and_then(|slot| slot.causes.last);
         let known = self.namespace_of(parent).is_some();
         if known {
+            match self.ended(&namespace, child) {
+                Ok(Some((end, _))) => self.hand_labels(parent, &end),
+                Ok(None) => {}
+                Err(error) => tracing::warn!(run = %parent, %child, %error, "a child's labels cannot be read"),
+            }
             let command = Command::ChildEnded { step, run: child, outcome };
             self.command_in(&namespace, parent, command, cause, None);
         }

@@ -5,10 +5,10 @@ use std::sync::LazyLock;
 
 use neuraxis_sdk::frames::{Grant, Outcome};
 use nx_journal::{Cause, Commit, NewEvent, Precondition, Put, Receipt};
-use nx_types::{ApprovalId, EventType, Namespace, RunId, Seq};
+use nx_types::{ApprovalId, EventType, Namespace, RunId, Seq, SharedLabel};
 
 use super::{
-    Engine, Output, Response, SessionId, Ticket, Token, fold, rows,
+    Engine, Output, Response, SessionId, Ticket, Token, fold, guard, rows,
     runs::datum,
     slot::{Causes, Slot},
 };
@@ -146,7 +146,7 @@ impl Engine {
         cause: Option<Seq>,
         reply: Option<(Ticket, Response)>,
     ) {
-        let Decision { events, actions } = decision;
+        let Decision { mut events, actions } = decision;
         let id = slot.id();
         if events.is_empty() {
             self.settle_bare(slot, actions, reply);
@@ -156,7 +156,7 @@ impl Engine {
         let asked = reply.is_some();
         let due = |actions: Vec<Action>| actions.into_iter().map(|action| Due { run: id, session, action }).collect();
         let token = self.token();
-        match self.prepare(&mut slot, &events, cause, &actions) {
+        match self.prepare(&mut slot, &mut events, cause, &actions) {
             Ok((commit, runs)) => {
                 slot.last_token = Some(token);
                 let runs = self.adopt(slot, runs);
@@ -239,13 +239,14 @@ impl Engine {
     fn prepare(
         &mut self,
         slot: &mut Slot,
-        events: &[RunEvent],
+        events: &mut [RunEvent],
         cause: Option<Seq>,
         actions: &[Action],
     ) -> Result<(Commit, Vec<Prepared>), Error> {
         let mut commit = Commit::default();
         let first = slot.run.version() + 1 - events.len() as u64;
-        let marks = self.add_events(&mut commit, slot, events, first, cause)?;
+        let emitted = self.label(slot, events, first)?;
+        let marks = self.add_events(&mut commit, slot, events, first, (cause, &emitted))?;
         let mut runs = vec![Prepared { run: slot.id(), marks, child: None }];
         for action in actions {
             if let Action::StartChild { step, run, agent, input } = action {
@@ -261,14 +262,14 @@ impl Engine {
         Ok((commit, runs))
     }
 
-    /// Adds a run's events, and the rows that change with them.
+    /// Adds a run's events, and the rows that change with them. `emitted` are the labels of the agent's own events, by place.
     pub(super) fn add_events(
         &mut self,
         commit: &mut Commit,
         slot: &mut Slot,
-        events: &[RunEvent],
+        events: &mut [RunEvent],
         first: u64,
-        cause: Option<Seq>,
+        (cause, emitted): (Option<Seq>, &[(usize, SharedLabel)]),
     ) -> Result<Vec<Mark>, Error> {
         commit.preconditions.push(Precondition::SubjectAt {
             namespace: slot.namespace.clone(),
@@ -277,7 +278,10 @@ impl Engine {
         });
         let mut marks = Vec::with_capacity(events.len());
         let mut write_row = false;
-        for (version, event) in (first..).zip(events) {
+        for (version, event) in (first..).zip(events.iter_mut()) {
+            let own = emitted.iter().find(|(place, _)| version == first + *place as u64);
+            let label = own.map(|(_, label)| label.clone()).or_else(|| guard::label_of(event));
+            let event = &*event;
             let causation = if marks.is_empty() {
                 cause.map_or_else(|| slot.causes.of(event), Cause::Local)
             } else {
@@ -288,6 +292,7 @@ impl Engine {
             new.schema = SCHEMA;
             new.causation = causation;
             new.trace = slot.trace;
+            new.label = label;
             if let RunEvent::Emitted(emitted) = event {
                 new.id = emitted.id;
             }
@@ -317,11 +322,11 @@ impl Engine {
     pub(super) fn add_child(
         &mut self,
         commit: &mut Commit,
-        (mut child, events): (Box<Slot>, Vec<RunEvent>),
+        (mut child, mut events): (Box<Slot>, Vec<RunEvent>),
         cause: Cause,
     ) -> Result<Prepared, Error> {
         let place = commit.events.len();
-        let marks = self.add_events(commit, &mut child, &events, 1, None)?;
+        let marks = self.add_events(commit, &mut child, &mut events, 1, (None, &[]))?;
         if let Some(created) = commit.events.get_mut(place) {
             created.causation = cause;
         }
@@ -358,6 +363,7 @@ impl Engine {
                 }
                 if slot.last_token == Some(pending.token) {
                     slot.last_token = None;
+                    slot.watch.is_durable(slot.run.version());
                 }
                 self.refused.remove(run);
                 if slot.run.is_over() {

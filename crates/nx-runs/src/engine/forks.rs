@@ -82,11 +82,12 @@ impl Engine {
         loop {
             for event in events.by_ref().take(PIECE - piece.len()) {
                 slot.run.apply(&event)?;
+                slot.watch.replay(&event, slot.run.version());
                 piece.push(event);
             }
             let last = events.len() == 0;
             let mut commit = Commit::default();
-            let marks = self.add_events(&mut commit, &mut slot, &piece, first, None)?;
+            let marks = self.add_events(&mut commit, &mut slot, &mut piece, first, (None, &[]))?;
             if let (Some(cause), Some(created)) = (cause.take(), commit.events.first_mut()) {
                 created.causation = cause;
             }

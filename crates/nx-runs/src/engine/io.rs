@@ -1,14 +1,18 @@
 //! What goes into the engine and what comes out of it.
 
 use neuraxis_sdk::frames;
+use nx_guard::call::Scores;
 use nx_journal::Commit;
 use nx_types::{ApprovalId, Namespace, Problem, RunId};
 
 use super::{
-    request::{ForkRequest, Ruling, SignalRequest, StartRequest, Started},
+    request::{ForkRequest, Ruling, SessionRequest, SignalRequest, StartRequest, Started},
     view::WorkerView,
 };
-use crate::error::Error;
+use crate::{
+    error::Error,
+    machine::{Guarded, Reported},
+};
 
 /// Who opens a connection, as the carrier has established it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,6 +143,19 @@ pub enum Request {
         /// The decision.
         ruling: Ruling,
     },
+    /// Open the session of a program that is not ours.
+    OpenSession(Box<SessionRequest>),
+    /// A session's program asks or reports.
+    Report {
+        /// The namespace.
+        namespace: Namespace,
+        /// The session.
+        run: RunId,
+        /// What.
+        reported: Box<Reported>,
+        /// What detectors say of what it reports.
+        scores: Scores,
+    },
     /// List the connected workers.
     Workers,
 }
@@ -150,6 +167,8 @@ pub enum Response {
     Started(Started),
     /// It is recorded.
     Done,
+    /// Of [`Request::Report`].
+    Guarded(Box<Guarded>),
     /// Of [`Request::Workers`].
     Workers(Vec<WorkerView>),
 }

@@ -139,6 +139,8 @@ impl Engine {
         let created = slot.record.event(1)?;
         let carry = slot.record.event(carried)?;
         slot.run.resume(&created.event, &carry.event, carried)?;
+        slot.watch.replay(&created.event, 1);
+        slot.watch.replay(&carry.event, carried);
         slot.causes.last = Some(carry.header.seq);
         slot.trace = created.header.trace;
         // Approvals that were asked for earlier and are still open stand in their rows alone.
@@ -162,6 +164,7 @@ impl Engine {
 
     fn take_in(&self, slot: &mut Slot, entry: &super::record::Entry) -> Result<(), Error> {
         slot.run.apply(&entry.event)?;
+        slot.watch.replay(&entry.event, entry.header.version);
         slot.causes.note(Mark::of(&entry.event), entry.header.seq);
         slot.trace = slot.trace.or(entry.header.trace);
         slot.fold(&entry.event);

@@ -10,6 +10,7 @@ mod commit;
 pub(crate) mod fold;
 mod forks;
 mod frames_in;
+mod guard;
 mod ingest;
 mod io;
 mod loading;
@@ -26,6 +27,7 @@ mod sessions;
 mod slot;
 mod timers;
 pub mod view;
+mod watch;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},

@@ -1,16 +1,18 @@
 //! The recorded events of one run, decoded: in pages, one by one, or read ahead for a replay. Data that stands in a
 //! blob is fetched.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use nx_journal::{Event, Reader};
-use nx_types::{BlobId, Header, Namespace, RunId, Subject};
+use nx_types::{BlobId, Header, LabelId, Namespace, RunId, SharedLabel, Subject};
 use serde::Deserialize;
 
 use crate::{error::Error, machine::RunEvent, value::Store};
 
 /// Events read at once while a replay walks the record.
 const WINDOW: usize = 128;
+/// Labels that are kept.
+const LABELS: usize = 1024;
 /// Bytes of decoded data that a replay's window may hold, roughly.
 const WINDOW_BYTES: usize = 4 << 20;
 
@@ -45,12 +47,13 @@ pub struct Record {
     run: RunId,
     window: VecDeque<(u64, RunEvent)>,
     values: Store,
+    labels: HashMap<LabelId, SharedLabel>,
 }
 
 impl Record {
     /// The record of a run, from the log behind `reader`.
     pub fn new(reader: Reader, namespace: Namespace, run: RunId) -> Self {
-        Self { reader, namespace, subject: Subject::run(run), run, window: VecDeque::new(), values: Store::new() }
+        Self { reader, namespace, subject: Subject::run(run), run, window: VecDeque::new(), values: Store::new(), labels: HashMap::new() }
     }
 
     /// Events behind `after`, at most `limit`.
@@ -110,7 +113,25 @@ impl Record {
         };
         let decoded = self.values.decode(version, &kind, &data, &mut fetch);
         let event_of = |error: Error| Error::Record { run, version, detail: error.to_string() };
-        Ok(Entry { header: event.header, event: decoded.map_err(event_of)? })
+        let mut decoded = decoded.map_err(event_of)?;
+        if let Some(id) = event.header.label {
+            let label = self.label(id)?;
+            super::guard::from_header(&mut decoded, label);
+        }
+        Ok(Entry { header: event.header, event: decoded })
+    }
+
+    fn label(&mut self, id: LabelId) -> Result<SharedLabel, Error> {
+        if let Some(label) = self.labels.get(&id) {
+            return Ok(label.clone());
+        }
+        let found = self.reader.label(&self.namespace, &id)?;
+        let label = SharedLabel::new(found.ok_or_else(|| Error::value(format!("label `{id}` is not in the log")))?);
+        if self.labels.len() >= LABELS {
+            self.labels.clear();
+        }
+        self.labels.insert(id, label.clone());
+        Ok(label)
     }
 
     /// The data of the event that will have this version.

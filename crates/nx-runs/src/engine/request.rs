@@ -1,11 +1,14 @@
 //! What the surfaces ask of runs.
 
+use std::collections::BTreeSet;
+
 use nx_journal::Cause;
-use nx_types::{Digest, Namespace, RunId, Timestamp, TraceParent};
+use nx_types::{Digest, Namespace, RunId, SharedLabel, Timestamp, TraceParent};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::view::{Inbox, RunStatus};
+use crate::machine::GuardSession;
 
 /// Asks for a new run.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +29,8 @@ pub struct StartRequest {
     pub cause: Cause,
     /// W3C trace context.
     pub trace: Option<TraceParent>,
+    /// The label of the input; `None` for a trusted request.
+    pub label: Option<SharedLabel>,
 }
 
 impl StartRequest {
@@ -40,8 +45,26 @@ impl StartRequest {
             by: "system".to_owned(),
             cause: Cause::None,
             trace: None,
+            label: None,
         }
     }
+}
+
+/// Asks for the session of a program that is not ours.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SessionRequest {
+    /// The namespace.
+    pub namespace: Namespace,
+    /// The program's name.
+    pub agent: String,
+    /// What it is asked to do.
+    pub prompt: Value,
+    /// For whom, with which tools.
+    pub session: GuardSession,
+    /// Who asks: a person or token name.
+    pub by: String,
+    /// When the session ends at the latest; a day from now when left out.
+    pub deadline: Option<Timestamp>,
 }
 
 /// What came of a [`StartRequest`].
@@ -93,7 +116,7 @@ pub struct Ruling {
     /// The person.
     pub by: String,
     /// The person's roles; an approval's `who` names a role or the person.
-    pub roles: Vec<String>,
+    pub roles: BTreeSet<String>,
     /// Why.
     pub reason: Option<String>,
     /// Edited arguments, if the approval allows it.

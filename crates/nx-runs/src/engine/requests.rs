@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use nx_journal::{Cause, Commit};
+use nx_guard::label::Labelled;
 use nx_types::{ApprovalId, Namespace, RunId};
 
 use super::{
@@ -36,6 +37,10 @@ impl Engine {
             }
             Request::Fork { namespace, fork } => self.fork(ticket, &namespace, fork),
             Request::Decide { namespace, approval, ruling } => self.rule(ticket, &namespace, approval, ruling),
+            Request::OpenSession(session) => self.open_session(ticket, *session),
+            Request::Report { namespace, run, reported, scores } => {
+                self.report_to(ticket, &namespace, run, *reported, scores)
+            }
             Request::Workers => {
                 let answer = Ok(Response::Workers(self.workers()));
                 self.out.push(Output::Reply { ticket, answer });
@@ -70,11 +75,13 @@ impl Engine {
             parent: None,
             by: start.by,
             fork: None,
+            session: None,
+            labels: start.label.map(|label| Box::new(Labelled::uniform(label))),
         };
         self.create(ticket, start.namespace, created, start.cause, start.trace)
     }
 
-    fn room(&self) -> Result<(), Error> {
+    pub(super) fn room(&self) -> Result<(), Error> {
         let max = self.limits.runs;
         if self.runs.len() >= max {
             let fix = "wait until some have ended, or raise it";
@@ -102,7 +109,7 @@ impl Engine {
         Ok(true)
     }
 
-    fn create(
+    pub(super) fn create(
         &mut self,
         ticket: Ticket,
         namespace: Namespace,
@@ -211,7 +218,7 @@ impl Engine {
     }
 }
 
-fn bounded(what: &str, text: &str) -> Result<(), Error> {
+pub(super) fn bounded(what: &str, text: &str) -> Result<(), Error> {
     if text.is_empty() || text.len() > MAX_TEXT {
         return Err(Error::invalid(format!("{what} must have 1 to {MAX_TEXT} bytes")));
     }

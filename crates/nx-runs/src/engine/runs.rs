@@ -1,6 +1,7 @@
 //! Runs in memory: loading, deciding, arranging what follows from where they stand, letting them go.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, VecDeque},
     sync::Arc,
 };
@@ -10,12 +11,14 @@ use serde_json::Value;
 
 use super::{
     Dormant, Engine, Output, Response, Ticket,
+    guard::RunGate,
     loading::Loaded,
     record::Record,
     rows::{self, RunRow},
     slot::{Causes, Slot},
     timers::Timer,
     view::{RunStatus, RunSummary},
+    watch::Watch,
 };
 use crate::{
     error::Error,
@@ -72,13 +75,24 @@ impl Engine {
     /// Decides on a command. The slot is out of the map then.
     pub(super) fn decide(&mut self, run: RunId, command: Command) -> Result<(Box<Slot>, Decision), Error> {
         let mut slot = self.runs.remove(&run).ok_or(Error::Closed)?;
+        let Slot { run: machine, watch, namespace, limits, .. } = &mut *slot;
+        let reader = &self.reader;
+        let record = || Record::new(reader.clone(), namespace.clone(), run);
+        let gate = RunGate {
+            watch: RefCell::new(watch),
+            head: machine.head().cloned(),
+            record: &record,
+            declared: self.declared.get(namespace).map(|declared| &**declared),
+            now: self.now,
+        };
         let context = Context {
             now: self.now,
             rng: self.env.rng(),
             keys: &self.keys,
-            limits: slot.limits.as_deref().unwrap_or(&self.limits.run),
+            limits: limits.as_deref().unwrap_or(&self.limits.run),
+            gate: &gate,
         };
-        match slot.run.decide(command, &context) {
+        match machine.decide(command, &context) {
             Ok(decision) => Ok((slot, decision)),
             Err(error) => {
                 self.runs.insert(run, slot);
@@ -117,7 +131,9 @@ impl Engine {
     fn child_known(&mut self, run: RunId, step: u64, child: RunId) {
         let Some(namespace) = self.namespace_of(run) else { return };
         match self.ended(&namespace, child) {
-            Ok(Some((outcome, seq))) => {
+            Ok(Some((end, seq))) => {
+                let Some(outcome) = machine::end_of(&end) else { return };
+                self.hand_labels(run, &end);
                 self.command_in(&namespace, run, Command::ChildEnded { step, run: child, outcome }, Some(seq), None);
             }
             Ok(None) => {}
@@ -126,7 +142,7 @@ impl Engine {
     }
 
     /// How a run ended, if it has.
-    fn ended(&self, namespace: &Namespace, run: RunId) -> Result<Option<(Recorded, Seq)>, Error> {
+    pub(super) fn ended(&self, namespace: &Namespace, run: RunId) -> Result<Option<(RunEvent, Seq)>, Error> {
         let Some(row) = self.reader.state(namespace, rows::RUN, &run.to_string())? else { return Ok(None) };
         if !rows::read_run(&row.bytes)?.summary.status.is_over() {
             return Ok(None);
@@ -136,11 +152,18 @@ impl Engine {
         // The end is the newest event, but for lines logged behind it.
         for version in (1..=version).rev().take(64) {
             let entry = record.event(version)?;
-            if let Some(outcome) = machine::end_of(&entry.event) {
-                return Ok(Some((outcome, entry.header.seq)));
+            if machine::end_of(&entry.event).is_some() {
+                return Ok(Some((entry.event, entry.header.seq)));
             }
         }
         Ok(None)
+    }
+
+    /// A child run has returned: the labels of its result go with the result.
+    pub(super) fn hand_labels(&mut self, parent: RunId, end: &RunEvent) {
+        if let (Some(slot), RunEvent::Completed(body)) = (self.runs.get_mut(&parent), end) {
+            slot.watch.child = body.labels.as_deref().cloned();
+        }
     }
 
     pub(super) fn fresh_slot(&self, namespace: Namespace, run: RunId, row: RunRow) -> Box<Slot> {
@@ -164,6 +187,7 @@ impl Engine {
             trace: None,
             log: Vec::new(),
             parking: false,
+            watch: Watch::default(),
         })
     }
 
@@ -200,6 +224,7 @@ impl Engine {
         slot.trace = trace;
         let event = RunEvent::Created(Box::new(created));
         slot.run.apply(&event)?;
+        slot.watch.replay(&event, 1);
         Ok((slot, vec![event]))
     }
 
@@ -214,11 +239,12 @@ impl Engine {
 
     pub(super) fn new_child(
         &mut self,
-        parent: &Slot,
+        parent: &mut Slot,
         (step, run): (u64, RunId),
         agent: &str,
         input: Json,
     ) -> Result<(Box<Slot>, Vec<RunEvent>), Error> {
+        let labels = self.child_labels(parent, &input)?;
         let created = Created {
             agent: agent.to_owned(),
             input,
@@ -227,6 +253,8 @@ impl Engine {
             parent: Some(Parent { run: parent.run.id(), step }),
             by: format!("run {}", parent.run.id()),
             fork: None,
+            session: None,
+            labels: Some(Box::new(labels)),
         };
         self.new_run(parent.namespace.clone(), run, created, parent.trace)
     }
@@ -261,6 +289,9 @@ impl Engine {
     /// The run has only waited for long: its worker gets the room back.
     pub(super) fn park(&mut self, run: RunId) {
         let Some(slot) = self.runs.get_mut(&run) else { return };
+        if slot.run.is_session() {
+            return self.rest(run);
+        }
         slot.parking = false;
         if slot.run.parkable().is_some() {
             self.command(run, Command::Park, None);

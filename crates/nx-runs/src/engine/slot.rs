@@ -9,6 +9,7 @@ use super::{
     SessionId, Token,
     record::Record,
     rows::{ApprovalRow, RunRow},
+    watch::Watch,
 };
 use crate::machine::{self, Run, Target};
 
@@ -45,6 +46,8 @@ pub(super) struct Slot {
     pub(super) trace: Option<nx_types::TraceParent>,
     /// Lines that were logged since the last commit.
     pub(super) log: Vec<LogLine>,
+    /// What the guard knows of the run.
+    pub(super) watch: Watch,
 }
 
 /// A line that a worker logged.

@@ -1,17 +1,26 @@
 //! The declarations as the engine uses them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, LazyLock},
+};
 
 use neuraxis_sdk::frames::Effect;
+use nx_guard::{
+    policy::{Policy, PolicySet, PolicySpec, with_default},
+    tool::{Tool, Tools},
+};
 use nx_types::{Duration, Resource};
 
 use super::{agent::AgentSpec, toolset::ToolsetSpec};
+use crate::Error;
 
 /// All that is declared in a namespace.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Declared {
     agents: BTreeMap<String, AgentRules>,
     tools: HashMap<String, BTreeMap<String, ToolRules>>,
+    policies: Option<Arc<PolicySet>>,
 }
 
 /// What is declared of an agent.
@@ -42,13 +51,16 @@ pub struct ToolRules {
     pub key_window: Option<Duration>,
     /// Longest time of one call.
     pub timeout: Option<Duration>,
+    /// The tool as the guard sees it.
+    pub guard: Arc<Tool>,
 }
 
 impl Declared {
-    /// Reads Agents and Toolsets among the resources; others, and specs that do not fit their kind, are left out (the
+    /// Reads Agents, Toolsets and Policies among the resources; others, and specs that do not fit their kind, are left out (the
     /// registry has refused those).
     pub fn of<'a>(resources: impl IntoIterator<Item = &'a Resource>) -> Self {
         let mut declared = Self::default();
+        let mut policies = Vec::new();
         for resource in resources {
             let name = resource.metadata.name.clone();
             match resource.kind.as_str() {
@@ -59,13 +71,57 @@ impl Declared {
                 }
                 "Toolset" => {
                     if let Ok(spec) = serde_json::from_value::<ToolsetSpec>(resource.spec.clone()) {
-                        declared.tools.insert(name, tool_rules(&spec));
+                        let rules = tool_rules(&name, &spec);
+                        declared.tools.insert(name, rules);
+                    }
+                }
+                "Policy" => {
+                    if let Ok(spec) = serde_json::from_value::<PolicySpec>(resource.spec.clone()) {
+                        policies.push(Policy { name, revision: resource.metadata.generation, spec });
                     }
                 }
                 _ => {}
             }
         }
+        declared.policies = declared.compile(policies);
         declared
+    }
+
+    /// The policies with those that ship. A policy that fits by itself but not with the others is left out, loudly: the
+    /// registry has refused it unless what it refers to has changed since.
+    fn compile(&self, policies: Vec<Policy>) -> Option<Arc<PolicySet>> {
+        let tools = self.tools.values().flat_map(BTreeMap::values).map(|rules| (*rules.guard).clone());
+        let tools = Tools::new(tools).unwrap_or_default();
+        match PolicySet::compile(&with_default(policies), &tools) {
+            Ok(compiled) => {
+                for warning in compiled.warnings {
+                    tracing::warn!("{warning}");
+                }
+                Some(Arc::new(compiled.set))
+            }
+            Err(error) => {
+                tracing::error!(%error, "policies do not compile; every guarded call is refused until they do");
+                None
+            }
+        }
+    }
+
+    /// The policies of the namespace.
+    pub fn policies(&self) -> Result<&PolicySet, Error> {
+        match &self.policies {
+            Some(set) => Ok(set),
+            None => Err(Error::invalid("the policies of the namespace do not compile; `neuraxis policy test` says why")),
+        }
+    }
+
+    /// The policies of a namespace that declares none: those that ship.
+    pub fn shipped() -> &'static PolicySet {
+        static SHIPPED: LazyLock<PolicySet> = LazyLock::new(|| {
+            let compiled = PolicySet::compile(&with_default(Vec::new()), &Tools::default());
+            #[expect(clippy::expect_used, reason = "a test compiles what ships")]
+            compiled.expect("the policies that ship compile").set
+        });
+        &SHIPPED
     }
 
     /// What is declared of an agent.
@@ -94,13 +150,14 @@ fn agent_rules(spec: AgentSpec) -> AgentRules {
     }
 }
 
-fn tool_rules(spec: &ToolsetSpec) -> BTreeMap<String, ToolRules> {
-    let rules = |tool: &super::toolset::Tool| ToolRules {
+fn tool_rules(toolset: &str, spec: &ToolsetSpec) -> BTreeMap<String, ToolRules> {
+    let rules = |name: &str, tool: &super::toolset::Tool| ToolRules {
+        guard: Arc::new(super::toolset::guarded(toolset, name, tool)),
         effect: tool.effect.unwrap_or(Effect::Once),
         undo: tool.undo.clone(),
         probe: tool.probe.clone(),
         key_window: tool.key_window,
         timeout: tool.timeout,
     };
-    spec.tools.iter().map(|(name, tool)| (name.clone(), rules(tool))).collect()
+    spec.tools.iter().map(|(name, tool)| (name.clone(), rules(name, tool))).collect()
 }

@@ -5,6 +5,7 @@ mod declared;
 mod fields;
 mod toolset;
 
+pub(crate) use fields::nearest;
 pub use declared::{AgentRules, Declared, ToolRules};
 use nx_types::KindDescriptor;
 

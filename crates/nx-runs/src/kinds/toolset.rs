@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use neuraxis_sdk::frames::Effect;
+use nx_guard::tool::{Output, Pattern};
 use nx_types::{Duration, FieldError, KindDescriptor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -33,12 +34,18 @@ pub(super) struct Tool {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub(super) effect: Option<Effect>,
-    /// Whether what it returns may be trusted.
+    /// How far what it returns may be trusted: `trusted`, `untrusted`, or a mapping that says so by place, with readers and
+    /// purposes: `{trust, trusted: [/*/id], untrusted: [/*/body], readers: [ann], purposes: [refund], extract: {schema}}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) output: Option<Trust>,
-    /// Arguments that policies watch: where values leave to.
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub(super) output: Option<Output>,
+    /// Arguments that nothing untrusted may choose: `[iban, /items/*/price]`. Left out: all, unless the effect is `read`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) sinks: Option<Vec<String>>,
+    #[schemars(with = "Option<Vec<String>>")]
+    pub(super) sinks: Option<Vec<Pattern>>,
+    /// JSON Schema of its arguments; policies are checked against it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) input: Option<Value>,
     /// The tool of this toolset that undoes it, called with `{args, result}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) undo: Option<String>,
@@ -58,17 +65,7 @@ pub(super) struct Tool {
     pub(super) timeout: Option<Duration>,
 }
 
-/// Whether a value may be trusted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Trust {
-    /// As one's own data.
-    Trusted,
-    /// As anyone's words.
-    Untrusted,
-}
-
-const TOOL_FIELDS: [&str; 8] = ["effect", "output", "sinks", "undo", "probe", "key", "keyWindow", "timeout"];
+const TOOL_FIELDS: [&str; 9] = ["effect", "output", "sinks", "input", "undo", "probe", "key", "keyWindow", "timeout"];
 
 /// The descriptor.
 pub(super) fn descriptor() -> KindDescriptor {
@@ -121,6 +118,9 @@ fn check(spec: &Value) -> Result<Value, Vec<FieldError>> {
                 errors.push(FieldError { pointer: format!("{}/{field}", tool_pointer(name)), message });
             }
         }
+        if let Err(error) = guarded("", name, tool).checked() {
+            errors.push(FieldError { pointer: tool_pointer(name), message: error.to_string() });
+        }
         if tool.effect == Some(Effect::Code) {
             let message = "`code` is no effect of a tool; use `read`, `idempotent` or `once`".to_owned();
             errors.push(FieldError { pointer: format!("{}/effect", tool_pointer(name)), message });
@@ -130,12 +130,28 @@ fn check(spec: &Value) -> Result<Value, Vec<FieldError>> {
         return Err(errors);
     }
     read.defaults.effect.get_or_insert(Effect::Once);
-    read.defaults.output.get_or_insert(Trust::Untrusted);
+    read.defaults.output.get_or_insert_with(Output::default);
     let defaults = read.defaults.clone();
     for tool in read.tools.values_mut() {
         fill(tool, &defaults);
     }
     Ok(serde_json::to_value(read).unwrap_or_default())
+}
+
+/// The tool as the guard sees it.
+pub(super) fn guarded(toolset: &str, name: &str, tool: &Tool) -> nx_guard::tool::Tool {
+    nx_guard::tool::Tool {
+        name: format!("{toolset}/{name}"),
+        description: String::new(),
+        input_schema: tool.input.clone().unwrap_or_default(),
+        effect: match tool.effect.unwrap_or(Effect::Once) {
+            Effect::Code | Effect::Read => nx_guard::tool::Effect::Read,
+            Effect::Idempotent => nx_guard::tool::Effect::Idempotent,
+            Effect::Once => nx_guard::tool::Effect::Once,
+        },
+        output: tool.output.clone().unwrap_or_default(),
+        sinks: tool.sinks.clone(),
+    }
 }
 
 fn tool_pointer(name: &str) -> String {
@@ -144,7 +160,8 @@ fn tool_pointer(name: &str) -> String {
 
 fn fill(tool: &mut Tool, defaults: &Tool) {
     tool.effect = tool.effect.or(defaults.effect);
-    tool.output = tool.output.or(defaults.output);
+    tool.output = tool.output.take().or_else(|| defaults.output.clone());
+    tool.input = tool.input.take().or_else(|| defaults.input.clone());
     tool.sinks = tool.sinks.take().or_else(|| defaults.sinks.clone());
     tool.key = tool.key.take().or_else(|| defaults.key.clone());
     tool.key_window = tool.key_window.or(defaults.key_window);
@@ -163,7 +180,7 @@ mod tests {
         let spec = spec.unwrap();
         assert_eq!(spec["tools"]["find"]["effect"], "read");
         assert_eq!(spec["tools"]["refund"]["effect"], "once");
-        assert_eq!(spec["tools"]["refund"]["output"], "untrusted");
+        assert_eq!(spec["tools"]["refund"]["output"]["trust"], "untrusted");
     }
 
     #[test]

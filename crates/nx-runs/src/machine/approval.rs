@@ -1,12 +1,13 @@
 //! Questions to people: approvals of calls, rulings on changed, doubtful and new steps.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use neuraxis_sdk::frames::Approve;
+use nx_guard::decision::{Ask, Need};
 use nx_types::{ApprovalId, Digest, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::event::{Json, Ruling};
+use super::event::{Json, PolicyAsk, Ruling};
 
 /// What a person is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -68,8 +69,10 @@ pub struct Approval {
     pub due: Option<Timestamp>,
     /// The steps that a ruling may choose to reuse.
     pub candidates: Vec<u64>,
-    /// Who has agreed so far.
-    pub votes: BTreeSet<String>,
+    /// Who has agreed so far, each with their roles.
+    pub votes: BTreeMap<String, BTreeSet<String>>,
+    /// What policies want besides.
+    pub policy: Option<Box<PolicyAsk>>,
 }
 
 impl Approval {
@@ -79,9 +82,44 @@ impl Approval {
         rung.map_or(self.ask.who.as_str(), |rung| rung.who.as_str())
     }
 
-    /// How many different people must agree.
+    /// How many different people must agree at least.
     pub fn quorum(&self) -> u32 {
-        self.ask.quorum.unwrap_or(1).max(1)
+        self.terms().needs.iter().map(|need| need.quorum).max().unwrap_or(1).max(1)
+    }
+
+    /// All that must agree: what the call asks for, and what policies want besides.
+    pub fn terms(&self) -> Ask {
+        terms(&self.ask, self.rung, self.policy.as_deref())
+    }
+
+    /// Whether these people's yes is enough.
+    pub fn is_met_by(&self, people: &BTreeMap<String, BTreeSet<String>>) -> bool {
+        self.terms().needs.iter().all(|need| {
+            let count = people.iter().filter(|(person, roles)| speaks_for(need, person, roles)).count();
+            count >= need.quorum.max(1) as usize
+        })
+    }
+
+    /// Whether a person may decide: somebody of this name or role is asked.
+    pub fn may(&self, person: &str, roles: &BTreeSet<String>) -> bool {
+        self.terms().needs.iter().any(|need| speaks_for(need, person, roles))
+    }
+}
+
+/// The role `admin` speaks for everyone.
+fn speaks_for(need: &Need, person: &str, roles: &BTreeSet<String>) -> bool {
+    need.counts(person, roles) || roles.contains("admin")
+}
+
+/// What a call asks for, with the rungs that were reached, and what policies want besides.
+pub(crate) fn terms(ask: &Approve, rung: u32, policy: Option<&PolicyAsk>) -> Ask {
+    let reached = ask.escalate.iter().take(rung as usize).map(|rung| rung.who.clone());
+    let who = std::iter::once(ask.who.clone()).chain(reached).collect();
+    let own = Ask { needs: [Need { who, quorum: ask.quorum.unwrap_or(1).max(1) }].into(), within_ms: ask.within_ms };
+    match policy {
+        None => own,
+        Some(policy) if policy.alone => policy.ask.clone(),
+        Some(policy) => own.merge(&policy.ask),
     }
 }
 
@@ -93,7 +131,7 @@ pub struct Vote {
     /// The person.
     pub by: String,
     /// The person's roles. An approval's `who` names a role or the person; the role `admin` may decide everything.
-    pub roles: Vec<String>,
+    pub roles: BTreeSet<String>,
     /// The answer.
     pub ruling: Ruling,
     /// The hash of the arguments that the person saw. `None` only where they were shown in the same request.

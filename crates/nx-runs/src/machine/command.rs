@@ -8,6 +8,7 @@ use nx_types::{ApprovalId, Problem, Rng, RunId, Timestamp};
 use super::{
     approval::Vote,
     event::{Json, Recorded, RunEvent},
+    gate::{Gate, Verdict},
     key::KeyMaker,
 };
 
@@ -22,6 +23,8 @@ pub struct Context<'a> {
     pub keys: &'a KeyMaker,
     /// Bounds.
     pub limits: &'a Limits,
+    /// What calls must pass before they are executed.
+    pub gate: &'a dyn Gate,
 }
 
 impl fmt::Debug for Context<'_> {
@@ -232,6 +235,8 @@ pub enum Command {
         /// What came of it.
         outcome: Recorded,
     },
+    /// The program of a session reports.
+    Report(Box<Reported>),
     /// The engine wants the worker's room back: the run only waits ([`super::Run::parkable`]).
     Park,
     /// The log refuses for good to record how the run goes on: it fails, so that a person sees it. Nothing happens to a
@@ -242,6 +247,49 @@ pub enum Command {
         /// Record the end and nothing else: not even undoing could be recorded.
         bare: bool,
     },
+}
+
+/// What the program of a session reports, or asks.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reported {
+    /// May this tool be called?
+    Check {
+        /// The tool.
+        tool: String,
+        /// The exact arguments.
+        args: Json,
+    },
+    /// A tool was called.
+    Observe {
+        /// The tool.
+        tool: String,
+        /// The arguments.
+        args: Json,
+        /// What came of it.
+        outcome: Outcome,
+    },
+    /// May this text go to the principal?
+    Output {
+        /// The text.
+        text: String,
+    },
+    /// The session is over.
+    Close,
+}
+
+/// What a session's program is answered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Guarded {
+    /// Whether it may go on.
+    pub outcome: nx_guard::decision::Outcome,
+    /// The step that the question became.
+    pub step: u64,
+    /// The question that a person must answer first.
+    pub approval: Option<ApprovalId>,
+    /// Who has refused, if a person has.
+    pub refused: Option<String>,
+    /// What the gate said; `None` where a person's ruling stands.
+    pub verdict: Option<Box<Verdict>>,
 }
 
 /// What a [`Action::Want`] is for.
@@ -469,6 +517,8 @@ pub enum Action {
     },
     /// Send the work to the worker for which [`Command::Ready`] was handed in.
     Dispatch(Box<Dispatch>),
+    /// Answer what a session's program asked.
+    Guarded(Box<Guarded>),
     /// Create this run unless it exists (its id is recorded; creating it in the same commit is best).
     StartChild {
         /// The waiting step.

@@ -73,6 +73,8 @@ pub(super) struct Approved {
     pub(super) id: ApprovalId,
     /// The edited arguments and the event that holds them.
     pub(super) edited: Option<(Json, u64)>,
+    /// Digest of the policies that wanted it, if policies did.
+    pub(super) policies: Option<String>,
 }
 
 /// A completed step that can be undone.
@@ -205,7 +207,7 @@ impl Durable {
             }
             RunEvent::ApprovalVoted(body) => {
                 if let Some(approval) = self.approvals.get_mut(&body.id) {
-                    approval.votes.insert(body.by.clone());
+                    approval.votes.insert(body.by.clone(), body.roles.clone());
                 }
             }
             RunEvent::ApprovalDecided(body) => self.approval_decided(body)?,
@@ -221,7 +223,7 @@ impl Durable {
                 }
                 self.signals.entry(body.name.clone()).or_default().push_back(body.payload.clone());
             }
-            RunEvent::Diverged(_) | RunEvent::Emitted(_) => {}
+            RunEvent::GuardDecided(_) | RunEvent::Diverged(_) | RunEvent::Emitted(_) => {}
         }
         Ok(())
     }
@@ -565,7 +567,8 @@ impl Durable {
             rung: 0,
             due: body.due,
             candidates: body.candidates.clone(),
-            votes: BTreeSet::new(),
+            votes: BTreeMap::new(),
+            policy: body.policy.clone(),
         };
         self.approvals.insert(body.id, approval);
     }
@@ -598,7 +601,9 @@ impl Durable {
         if let Some(open) = self.open.get_mut(&body.n) {
             open.ruled_run |= run && approval.why != Why::Call;
             if run && approval.why == Why::Call {
-                open.approved = Some(Approved { id: body.id, edited: body.args.clone().map(|args| (args, version)) });
+                let policies = approval.policy.map(|policy| policy.policies);
+                let edited = body.args.clone().map(|args| (args, version));
+                open.approved = Some(Approved { id: body.id, edited, policies });
             }
         }
         Ok(())
@@ -637,6 +642,11 @@ impl Durable {
     /// The error of a step that failed, as far as it is remembered.
     pub(super) fn failure(&self, n: u64) -> Option<&StepError> {
         self.failures.iter().rev().find(|failure| failure.n == n).map(|failure| &failure.error)
+    }
+
+    /// Steps that failed, the latest last, as far as they are remembered.
+    pub(super) fn failed(&self) -> impl Iterator<Item = (u64, &StepError)> {
+        self.failures.iter().map(|failure| (failure.n, &failure.error))
     }
 
     /// Whether a step's execution is by dispatch (of a tool or an undo) rather than by the agent's worker.

@@ -5,9 +5,16 @@
 mod access;
 mod kept;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-use neuraxis_sdk::frames::{Approve, Effect, StepError, Undo};
+use neuraxis_sdk::frames::{Approve, Effect, Flow, StepError, Undo};
+use nx_guard::{
+    call::{Facts, Scores},
+    guard::Endorsed,
+    label::Labelled,
+    origin::{Leak, Planned},
+    tool::Tool,
+};
 use nx_types::{ApprovalId, Digest, EventId, RunId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -76,6 +83,8 @@ pub enum RunEvent {
     ApprovalWithdrawn(ApprovalEnded),
     /// `signal.received`.
     SignalReceived(SignalReceived),
+    /// `guard.decided`: policies decided about a call, before anything of it was executed.
+    GuardDecided(Box<GuardDecided>),
     /// `incarnation.diverged`: the agent's code asked for something else than it did before.
     Diverged(Diverged),
     /// An event that the agent emitted: its type is the agent's, its data the agent's value.
@@ -103,6 +112,27 @@ pub struct Created {
     /// The run that this one was forked from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fork: Option<Fork>,
+    /// It is the session of a program that is not ours: its steps are reported, and no worker executes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<Box<GuardSession>>,
+    /// The labels of the input's leaves, where they are not all the one that stands in the event's header.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Box<Labelled>>,
+}
+
+/// What a foreign program says of itself when it begins.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GuardSession {
+    /// The person that it acts for.
+    pub principal: String,
+    /// That person's roles.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub roles: BTreeSet<String>,
+    /// Its tools.
+    pub tools: Vec<Tool>,
+    /// A plan made from the trusted request alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Vec<Planned>>,
 }
 
 /// The step that waits for a run.
@@ -155,6 +185,9 @@ pub struct Interrupted {
 pub struct Carried {
     /// What the agent continues from.
     pub state: Json,
+    /// The labels of the state's leaves, where they are not all the one that stands in the event's header.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Box<Labelled>>,
     /// What survives of the history, so that loading the run need not read it.
     pub kept: Box<Kept>,
     /// Completed steps of the segment that the code no longer asked for.
@@ -193,6 +226,9 @@ pub enum Cause {
 pub struct Completed {
     /// What the agent returned.
     pub result: Json,
+    /// The labels of the result's leaves, where they are not all the one that stands in the event's header.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Box<Labelled>>,
     /// Records that the last incarnation did not use.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub orphans: Vec<Orphan>,
@@ -315,6 +351,12 @@ pub struct Identity {
     /// What was different from the record: `new`, `arguments changed`, `renamed from x`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// References were substituted in the arguments: the hash is that of the arguments as they were given.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub refs: bool,
+    /// What the code declares of its own function.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flow: Option<Box<Flow>>,
 }
 
 /// `step.started`.
@@ -356,6 +398,61 @@ pub struct StepCompleted {
     /// In a fork: the step happened after the fork's point; its value serves simulation only.
     #[serde(default, skip_serializing_if = "is_default")]
     pub later: bool,
+    /// The labels of the value's leaves, where they are not all the one that stands in the event's header.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Box<Labelled>>,
+    /// What the guard made of the value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Box<Seen>>,
+}
+
+impl StepCompleted {
+    /// A completed step without anything optional.
+    pub fn new(n: u64, step: Option<Box<Identity>>, value: Json, attempt: u32) -> Self {
+        Self { n, step, value, from: None, attempt, later: false, labels: None, seen: None }
+    }
+}
+
+/// What the guard made of a value that entered the run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// An extraction: untrusted text became a trusted value of a narrow shape, or did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endorsed: Option<Endorsed>,
+    /// What detectors said of it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub scores: Scores,
+}
+
+/// `guard.decided`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GuardDecided {
+    /// The step's ordinal: the one that the step has, or will have.
+    pub n: u64,
+    /// What is called: `toolset/tool`, `step/name` for a function of the agent's code, `output`.
+    pub call: String,
+    /// What calling it does to the world.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub effect: Effect,
+    /// The exact arguments, references substituted.
+    #[serde(default = "null", skip_serializing_if = "is_null")]
+    pub args: Json,
+    /// Their SHA-256, base64url.
+    #[serde(with = "digest")]
+    pub hash: Digest,
+    /// What was decided, and why.
+    pub decision: nx_guard::decision::Decision,
+    /// What held at the moment.
+    pub facts: Facts,
+    /// Whether the request asks for this kind of action.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub asked: bool,
+    /// Whether a value that a sink takes stands in the request.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub named: bool,
+    /// Restricted values that the call would bring to somebody who may not read them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leaks: Vec<Leak>,
 }
 
 /// `step.attempt_failed`.
@@ -457,6 +554,9 @@ pub struct StepResolved {
     pub how: How,
     /// Who knows it.
     pub by: By,
+    /// The labels of the value's leaves, where they are not all the one that stands in the event's header.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Box<Labelled>>,
 }
 
 /// How a doubt is settled.
@@ -514,6 +614,24 @@ pub struct ApprovalRequested {
     /// The steps that a ruling may choose to reuse.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub candidates: Vec<u64>,
+    /// What policies want besides what the call itself asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Box<PolicyAsk>>,
+}
+
+/// What policies want of an approval.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyAsk {
+    /// Their terms.
+    pub ask: nx_guard::decision::Ask,
+    /// The call asks for nobody by itself: these terms alone count.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub alone: bool,
+    /// When their time is over, whoever else might be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<Timestamp>,
+    /// Digest of the policies that asked.
+    pub policies: String,
 }
 
 /// `approval.escalated`.
@@ -537,6 +655,9 @@ pub struct ApprovalVoted {
     pub id: ApprovalId,
     /// Who agreed.
     pub by: String,
+    /// That person's roles.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub roles: BTreeSet<String>,
     /// What they say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -731,5 +852,6 @@ codec! {
     "approval.expired" => ApprovalExpired,
     "approval.withdrawn" => ApprovalWithdrawn,
     "signal.received" => SignalReceived,
+    "guard.decided" => GuardDecided,
     "incarnation.diverged" => Diverged,
 }

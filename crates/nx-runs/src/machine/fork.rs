@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use nx_guard::label::Labelled;
 use nx_types::RunId;
 
 use super::{
@@ -36,11 +37,15 @@ pub fn fork(events: impl IntoIterator<Item = RunEvent>, spec: &ForkSpec) -> Resu
     let mut parent = Run::new(spec.parent);
     let mut identities: BTreeMap<u64, Identity> = BTreeMap::new();
     let mut outcomes: BTreeMap<u64, (Recorded, u32)> = BTreeMap::new();
+    let mut labels: BTreeMap<u64, Box<Labelled>> = BTreeMap::new();
+    let mut state_labels = None;
     for event in events {
         parent.apply(&event)?;
-        if matches!(event, RunEvent::Carried(_)) {
+        if let RunEvent::Carried(body) = &event {
             identities.clear();
             outcomes.clear();
+            labels.clear();
+            state_labels.clone_from(&body.labels);
         }
         let Some(n) = event.step() else { continue };
         if let Some(identity) = event.identity() {
@@ -54,6 +59,15 @@ pub fn fork(events: impl IntoIterator<Item = RunEvent>, spec: &ForkSpec) -> Resu
         };
         if let Some(outcome) = outcome {
             outcomes.insert(n, outcome);
+        }
+        let labelled = match event {
+            RunEvent::StepCompleted(StepCompleted { from: Some(from), .. }) => labels.get(&from).cloned(),
+            RunEvent::StepCompleted(body) => body.labels,
+            RunEvent::StepResolved(body) => body.labels,
+            _ => continue,
+        };
+        if let Some(labelled) = labelled {
+            labels.insert(n, labelled);
         }
     }
     let durable = parent.durable();
@@ -75,10 +89,12 @@ pub fn fork(events: impl IntoIterator<Item = RunEvent>, spec: &ForkSpec) -> Resu
         parent: None,
         by: spec.by.clone(),
         fork: Some(Fork { run: spec.parent, at, live: spec.live }),
+        session: None,
+        labels: if spec.input.is_some() { None } else { head.labels.clone() },
     }))];
     if let Some(state) = &durable.state {
         let kept = Box::new(Kept { segment: 1, ..Kept::default() });
-        fork.push(RunEvent::Carried(Carried { state: state.clone(), kept, orphans: Vec::new() }));
+        fork.push(RunEvent::Carried(Carried { state: state.clone(), labels: state_labels, kept, orphans: Vec::new() }));
     }
     let mut next = 1;
     for (index, record) in durable.records.iter() {
@@ -94,7 +110,9 @@ pub fn fork(events: impl IntoIterator<Item = RunEvent>, spec: &ForkSpec) -> Resu
         let step = Some(Box::new(Identity { occ: record.occ, over: None, undo: None, note, ..step.clone() }));
         match outcome {
             Recorded::Value(value) => {
-                fork.push(RunEvent::StepCompleted(StepCompleted { n: next, step, value, from: None, attempt, later }));
+                let labels = labels.get(&n).filter(|_| edited.is_none()).cloned();
+                let body = StepCompleted { later, labels, ..StepCompleted::new(next, step, value, attempt) };
+                fork.push(RunEvent::StepCompleted(body));
             }
             Recorded::Error(_) if later => continue,
             Recorded::Error(error) => {

@@ -14,6 +14,7 @@ use super::{
     command::ToolSpec,
     digest,
     event::{Identity, Json, Kind, null},
+    gate::Verdict,
     json,
     record::{Records, State},
 };
@@ -62,6 +63,10 @@ pub(super) struct Call {
     pub(super) stage: Stage,
     /// Unused once records need not be asked about any more.
     pub(super) cleared: bool,
+    /// References were substituted in the arguments; the hash is of the arguments as given.
+    pub(super) refs: bool,
+    /// What the gate said, until it is recorded.
+    pub(super) verdict: Option<Box<Verdict>>,
 }
 
 impl Call {
@@ -103,6 +108,8 @@ impl Call {
             attempt: 0,
             stage: Stage::Waiting,
             cleared: false,
+            refs: false,
+            verdict: None,
         })
     }
 
@@ -128,6 +135,8 @@ impl Call {
             over: self.over,
             undo: undo.or_else(|| declared.map(neuraxis_sdk::frames::Undo::Tool)),
             note: self.note.take(),
+            refs: self.refs,
+            flow: if last { step.flow.take() } else { step.flow.clone() },
         })
     }
 
@@ -282,6 +291,23 @@ impl Live {
     pub(super) fn attach(&mut self, n: u64, mut call: Call) {
         call.n = Some(n);
         self.waiters.entry(n).or_default().push(call.id);
+        self.calls.insert(call.id, call);
+    }
+
+    /// The call that executes a step, taken out; those that wait for its outcome stay.
+    pub(super) fn take_primary(&mut self, n: u64) -> Option<Call> {
+        let waiters = self.waiters.get_mut(&n)?;
+        if waiters.is_empty() {
+            return None;
+        }
+        let id = waiters.remove(0);
+        self.calls.remove(&id)
+    }
+
+    /// [`Self::attach`], before the calls that wait already.
+    pub(super) fn attach_first(&mut self, n: u64, mut call: Call) {
+        call.n = Some(n);
+        self.waiters.entry(n).or_default().insert(0, call.id);
         self.calls.insert(call.id, call);
     }
 

@@ -13,6 +13,7 @@ pub mod digest;
 mod durable;
 mod event;
 mod fork;
+pub mod gate;
 mod json;
 mod key;
 mod live;
@@ -21,11 +22,12 @@ mod run;
 
 pub use approval::{Approval, Vote, Why};
 pub use command::{
-    Action, Answer, Command, Context, Datum, Decision, Dispatch, Limits, Obligation, Purpose, Slot, Start, Target,
-    ToolSpec, Work,
+    Action, Answer, Command, Context, Datum, Decision, Dispatch, Guarded, Limits, Obligation, Purpose, Reported, Slot,
+    Start, Target, ToolSpec, Work,
 };
 pub use durable::Durable;
 pub use event::*;
 pub use fork::{ForkSpec, fork};
+pub use gate::{Asked, Gate, Verdict};
 pub use key::KeyMaker;
 pub use run::{Run, Status};

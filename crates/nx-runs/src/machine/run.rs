@@ -91,6 +91,9 @@ impl Run {
             Phase::Cancelled => Status::Cancelled,
             Phase::Compensating(_) => Status::Compensating,
             Phase::Stopping(_) => Status::Running,
+            Phase::Open if self.is_session() => {
+                if self.durable.approvals.is_empty() { Status::Running } else { Status::Waiting }
+            }
             Phase::Open if self.durable.parked => Status::Waiting,
             Phase::Open if self.durable.worker.is_none() => Status::Queued,
             Phase::Open => {
@@ -118,6 +121,13 @@ impl Run {
         self.durable.open.keys().copied().filter(in_doubt)
     }
 
+    /// What a step is, what it does to the world, and its name.
+    pub fn step(&self, n: u64) -> Option<(Kind, Effect, &str)> {
+        let records = &self.durable.records;
+        let record = records.get(n)?;
+        Some((record.kind(), record.effect(), records.name_of(record)?.name()))
+    }
+
     /// A step's scope and name, for people.
     pub fn label(&self, n: u64) -> String {
         self.durable.records.label(n)
@@ -139,6 +149,12 @@ impl Run {
             && self.durable.head.is_some()
             && self.durable.worker.is_none()
             && !self.durable.parked
+            && !self.is_session()
+    }
+
+    /// Whether its steps are reported by a program that is not ours.
+    pub fn is_session(&self) -> bool {
+        self.durable.head.as_ref().is_some_and(|head| head.session.is_some())
     }
 
     /// Whether every call of the incarnation waits for something that does not need the worker (time, a signal, a
@@ -176,7 +192,7 @@ impl Run {
     /// What the engine must look after once the run was loaded.
     pub fn obligations(&self) -> Vec<Obligation> {
         let mut all = Vec::new();
-        if self.is_over() {
+        if self.is_over() || self.is_session() {
             return all;
         }
         if let Some((worker, _)) = &self.durable.worker {

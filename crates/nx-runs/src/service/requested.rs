@@ -3,7 +3,7 @@
 //! kept, and reading an event twice starts nothing twice.
 
 use nx_journal::{Cause, Event, Filter, Journal};
-use nx_types::{ErrorCode as _, Seq, Timestamp};
+use nx_types::{ErrorCode as _, Seq, SharedLabel, Timestamp};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -86,6 +86,14 @@ impl Requested {
                 return Ok(());
             }
         };
+        let label = match header.label {
+            Some(id) => {
+                let namespace = header.namespace.clone();
+                let found = self.handle.read(move |reader| Ok(reader.label(&namespace, &id)?)).await?;
+                Some(SharedLabel::new(found.ok_or_else(|| Error::value(format!("label `{id}` is not in the log")))?))
+            }
+            None => None,
+        };
         let mut wait = tokio::time::Duration::from_millis(100);
         loop {
             let request = StartRequest {
@@ -97,6 +105,7 @@ impl Requested {
                 by: wanted.by.clone().unwrap_or_else(|| header.subject.to_string()),
                 cause: Cause::Local(header.seq),
                 trace: header.trace,
+                label: label.clone(),
             };
             match self.handle.start(request).await {
                 Ok(_) => return Ok(()),

@@ -57,6 +57,7 @@ impl Ask {
                 timeout_ms: None,
                 undo: None,
                 approve: None,
+                flow: None,
                 outcome: None,
             },
         }

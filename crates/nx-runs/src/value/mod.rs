@@ -111,7 +111,7 @@ impl Store {
             let encoded = self.encode_value(version, pointer, value);
             let copy = shared.get_or_insert_with(|| event.clone());
             if *pointer == ARGS
-                && let Some(step) = copy.identity_mut()
+                && let Some(step) = copy.identity_mut().filter(|step| !step.refs)
             {
                 step.hash = no_hash();
             }

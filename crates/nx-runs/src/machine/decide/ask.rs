@@ -12,7 +12,7 @@ use crate::{
         durable::standalone_result,
         event::{
             ApprovalDecided, ApprovalEnded, ApprovalEscalated, ApprovalRequested, ApprovalVoted, By, How, Json, Kind,
-            Ruling, RunEvent, StepCompleted, StepFailed, StepWaiting, Wait, null,
+            PolicyAsk, Ruling, RunEvent, StepCompleted, StepFailed, StepWaiting, Wait, null,
         },
         json,
         live::{Call, Stage},
@@ -25,8 +25,14 @@ const CANDIDATES: usize = 64;
 
 impl Deciding<'_> {
     /// Asks whether a call may be executed, or a question that guards none.
-    pub(super) fn ask_call(&mut self, n: Option<u64>, mut call: Call) -> Result<(), Error> {
-        let Some(ask) = call.step.approve.clone() else {
+    pub(super) fn ask_call(
+        &mut self,
+        n: Option<u64>,
+        mut call: Call,
+        policy: Option<Box<PolicyAsk>>,
+    ) -> Result<(), Error> {
+        let own = call.step.approve.clone().filter(|_| call.kind == Kind::Approval || needs_approval(&call));
+        let Some(ask) = own.or_else(|| policy.as_ref().map(|policy| policy_form(&policy.ask))) else {
             return Err(Error::invalid("an approval step says whom to ask: give `approve`"));
         };
         let why = if matches!(call.step.body, Body::Approval { .. }) { Why::Standalone } else { Why::Call };
@@ -37,7 +43,7 @@ impl Deciding<'_> {
         call.stage = Stage::Waiting;
         self.run.live.attach(n, call);
         self.record(RunEvent::StepWaiting(StepWaiting { n, step, wait: Wait::Approval { id } }))?;
-        self.request(id, n, why, args, hash, ask, Vec::new())?;
+        self.request_with(id, n, why, args, hash, ask, Vec::new(), policy)?;
         self.tell_all(n);
         Ok(())
     }
@@ -132,7 +138,23 @@ impl Deciding<'_> {
         ask: Approve,
         candidates: Vec<u64>,
     ) -> Result<(), Error> {
+        self.request_with(id, n, why, args, hash, ask, candidates, None)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the event's fields, named at each call")]
+    pub(super) fn request_with(
+        &mut self,
+        id: ApprovalId,
+        n: u64,
+        why: Why,
+        args: Json,
+        hash: nx_types::Digest,
+        ask: Approve,
+        candidates: Vec<u64>,
+        policy: Option<Box<PolicyAsk>>,
+    ) -> Result<(), Error> {
         let due = ask.within_ms.map(|ms| self.cx.now + Duration::from_millis(ms));
+        let due = earlier(due, policy.as_ref().and_then(|policy| policy.due));
         let step = self.run.durable.records.label(n);
         self.record(RunEvent::ApprovalRequested(Box::new(ApprovalRequested {
             id,
@@ -144,6 +166,7 @@ impl Deciding<'_> {
             ask,
             due,
             candidates,
+            policy,
         })))
     }
 
@@ -173,10 +196,11 @@ impl Deciding<'_> {
                 let message = format!("`{}` is new, while recorded once steps are unused", call.step.name);
                 (Why::NewOnce, self.ask_form(&call, message), candidates)
             }
-            _ => {
-                let why = if call.kind == Kind::Approval { Why::Standalone } else { Why::Call };
-                (why, call.step.approve.clone().unwrap_or_else(|| self.operator(String::new())), Vec::new())
+            _ if call.kind == Kind::Approval => {
+                let ask = call.step.approve.clone().unwrap_or_else(|| self.operator(String::new()));
+                (Why::Standalone, ask, Vec::new())
             }
+            _ => return self.pass_again(n),
         };
         let wait = match why {
             Why::Changed | Why::NewOnce => Wait::Ask { id, why },
@@ -195,10 +219,10 @@ impl Deciding<'_> {
         };
         self.check_vote(&approval, &vote)?;
         let mut voters = approval.votes.clone();
-        voters.insert(vote.by.clone());
-        if vote.ruling == Ruling::Approve && (voters.len() as u64) < u64::from(approval.quorum()) {
-            if !approval.votes.contains(&vote.by) {
-                let voted = ApprovalVoted { id: vote.id, by: vote.by, reason: vote.reason };
+        voters.insert(vote.by.clone(), vote.roles.clone());
+        if vote.ruling == Ruling::Approve && !approval.is_met_by(&voters) {
+            if !approval.votes.contains_key(&vote.by) {
+                let voted = ApprovalVoted { id: vote.id, by: vote.by, roles: vote.roles, reason: vote.reason };
                 self.record(RunEvent::ApprovalVoted(voted))?;
             }
             return Ok(());
@@ -209,7 +233,7 @@ impl Deciding<'_> {
         };
         let n = approval.n;
         let by = if vote.ruling == Ruling::Approve && voters.len() > 1 {
-            voters.into_iter().collect::<Vec<_>>().join(", ")
+            voters.into_keys().collect::<Vec<_>>().join(", ")
         } else {
             vote.by.clone()
         };
@@ -244,11 +268,7 @@ impl Deciding<'_> {
     }
 
     fn check_vote(&self, approval: &Approval, vote: &Vote) -> Result<(), Error> {
-        let escalated = approval.ask.escalate.iter().take(approval.rung as usize).map(|rung| rung.who.as_str());
-        let mut may = std::iter::once(approval.ask.who.as_str()).chain(escalated);
-        let roles = &vote.roles;
-        let named = may.any(|who| who == vote.by || roles.iter().any(|role| role == who));
-        if !named && !roles.iter().any(|role| role == "admin") {
+        if !approval.may(&vote.by, &vote.roles) {
             let who = approval.who().to_owned();
             return Err(Error::NotYours { id: vote.id, by: vote.by.clone(), who });
         }
@@ -340,7 +360,7 @@ impl Deciding<'_> {
                 if let Some(error) = self.run.durable.failure(from).cloned() {
                     return self.fail_ruled(n, &error);
                 }
-                let body = StepCompleted { n, step: None, value: null(), from: Some(from), attempt: 1, later: false };
+                let body = StepCompleted { from: Some(from), ..StepCompleted::new(n, None, null(), 1) };
                 self.record(RunEvent::StepCompleted(body))?;
                 self.answer_recorded(n);
                 Ok(())
@@ -354,7 +374,7 @@ impl Deciding<'_> {
     }
 
     fn complete_ruled(&mut self, n: u64, value: &Json) -> Result<(), Error> {
-        let body = StepCompleted { n, step: None, value: value.clone(), from: None, attempt: 1, later: false };
+        let body = StepCompleted::new(n, None, value.clone(), 1);
         self.record(RunEvent::StepCompleted(body))?;
         self.answer_value(n, value);
         Ok(())
@@ -369,8 +389,11 @@ impl Deciding<'_> {
     /// Nobody has decided in time: the next is asked, or the step fails.
     pub(super) fn approval_due(&mut self, id: ApprovalId) -> Result<(), Error> {
         let Some(approval) = self.run.durable.approvals.get(&id).cloned() else { return Ok(()) };
-        if let Some(next) = approval.ask.escalate.get(approval.rung as usize) {
+        let last = approval.policy.as_ref().and_then(|policy| policy.due);
+        let rung = approval.ask.escalate.get(approval.rung as usize);
+        if let Some(next) = rung.filter(|_| last.is_none_or(|last| last > self.cx.now)) {
             let due: Option<Timestamp> = next.within_ms.map(|ms| self.cx.now + Duration::from_millis(ms));
+            let due = earlier(due, last);
             let body = ApprovalEscalated { id, who: next.who.clone(), due, rung: approval.rung.saturating_add(1) };
             return self.record(RunEvent::ApprovalEscalated(body));
         }
@@ -415,6 +438,28 @@ impl Deciding<'_> {
             self.record(RunEvent::ApprovalWithdrawn(ApprovalEnded { id, reason }))?;
         }
         Ok(())
+    }
+}
+
+/// A policy's terms in the words of a call's own.
+pub(super) fn policy_form(ask: &nx_guard::decision::Ask) -> Approve {
+    let who: Vec<String> =
+        ask.needs.iter().map(|need| need.who.iter().cloned().collect::<Vec<_>>().join(" or ")).collect();
+    Approve {
+        who: who.join(" and "),
+        within_ms: ask.within_ms,
+        escalate: Vec::new(),
+        quorum: None,
+        edit: false,
+        over: Default::default(),
+        message: None,
+    }
+}
+
+fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (one, None) | (None, one) => one,
     }
 }
 

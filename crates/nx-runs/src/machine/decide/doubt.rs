@@ -117,7 +117,7 @@ impl Deciding<'_> {
     pub(super) fn resolve(&mut self, n: u64, how: How, by: By) -> Result<(), Error> {
         let attempt = self.run.durable.open.get(&n).map_or(1, |open| open.attempt);
         self.withdraw_step_questions(n, "the doubt is settled")?;
-        self.record(RunEvent::StepResolved(StepResolved { n, attempt, how: how.clone(), by }))?;
+        self.record(RunEvent::StepResolved(StepResolved { n, attempt, how: how.clone(), by, labels: None }))?;
         match how {
             How::Completed { value } => self.answer_value(n, &value),
             How::Failed { error } => self.answer_error(n, &error),

@@ -7,7 +7,7 @@ use neuraxis_sdk::frames::{Body, Effect, Grant, Waiting};
 use nx_types::{Duration, EventId, RunId};
 use serde_json::Value;
 
-use super::{Deciding, ask::needs_approval, step_error};
+use super::{Deciding, step_error};
 use crate::{
     Error,
     machine::{
@@ -23,19 +23,19 @@ use crate::{
 
 impl Deciding<'_> {
     /// A step without a record: asks for approval if it must, then launches it.
-    pub(super) fn begin(&mut self, mut call: Call) -> Result<(), Error> {
-        if call.kind == Kind::Approval || needs_approval(&call) {
-            return self.ask_call(None, call);
-        }
+    pub(super) fn begin(&mut self, call: Call) -> Result<(), Error> {
+        let Some(mut call) = self.pass(None, call)? else { return Ok(()) };
+        let guarded = call.verdict.is_some();
         if call.kind == Kind::Code
             && call.effect <= Effect::Read
+            && !guarded
             && let Some(outcome) = call.outcome()
         {
             call.attempt = 1;
             return self.settle_new(call, outcome);
         }
         match call.kind {
-            Kind::Code if call.effect <= Effect::Read => {
+            Kind::Code if call.effect <= Effect::Read && !guarded => {
                 call.attempt = 1;
                 call.stage = Stage::Executing;
                 let grant = Grant { step: UNRECORDED + call.id, attempt: 1 };
@@ -74,17 +74,15 @@ impl Deciding<'_> {
         match state {
             State::Cleared | State::Reopened => {
                 let Some(call) = self.run.live.primary(n) else { return Ok(()) };
-                let id = call.id;
                 call.cleared = true;
                 let open = self.run.durable.open.get(&n);
-                let asked = open.is_some_and(|open| open.approved.is_some() || open.attempt > open.base);
-                let needs = self.run.live.calls.get(&id).is_some_and(needs_approval);
-                if needs && !asked {
-                    let Some(call) = self.run.live.calls.remove(&id) else { return Ok(()) };
-                    self.run.live.waiters.remove(&n);
-                    return self.ask_call(Some(n), call);
+                if open.is_some_and(|open| open.approved.is_some()) {
+                    return if self.still_allowed(n)? { self.execute(n) } else { Ok(()) };
                 }
-                self.execute(n)
+                if open.is_some_and(|open| open.attempt > open.base) {
+                    return self.execute(n);
+                }
+                self.pass_again(n)
             }
             State::Retrying => {
                 if self.exhausted(n)? {
@@ -127,7 +125,7 @@ impl Deciding<'_> {
                 let timeout_ms = call.timeout_ms();
                 let watched = call.clone();
                 self.watch(&watched);
-                let args = self.edited(n);
+                let args = self.executed_args(n);
                 let grant = Grant { step: n, attempt };
                 self.reply(id, Answer::Execute { grant, idempotency_key: None, args, timeout_ms });
                 Ok(())
@@ -151,7 +149,7 @@ impl Deciding<'_> {
     fn start_here(&mut self, n: u64, step: Option<Box<Identity>>) -> Result<(), Error> {
         let attempt = self.started(n, step)?;
         let idempotency_key = Some(self.idempotency_key(n));
-        let args = self.edited(n);
+        let args = self.executed_args(n);
         let Some(call) = self.run.live.primary(n) else { return Ok(()) };
         call.attempt = attempt;
         call.stage = Stage::Executing;
@@ -173,6 +171,10 @@ impl Deciding<'_> {
         let (window, probe) = call.unwrap_or_default();
         let key_until = window.filter(|_| first).map(|ms| self.cx.now + Duration::from_millis(ms));
         self.run.live.lost.remove(&n);
+        let verdict = self.run.live.primary(n).and_then(|call| Some((call.effect, call.verdict.take()?)));
+        if let Some((effect, verdict)) = verdict {
+            self.decided(n, effect, *verdict)?;
+        }
         self.record(RunEvent::StepStarted(StepStarted { n, step, attempt, key_until, probe }))?;
         Ok(attempt)
     }
@@ -260,6 +262,12 @@ impl Deciding<'_> {
         Ok(())
     }
 
+    /// The arguments to execute with, where they are not those that the code gave.
+    fn executed_args(&mut self, n: u64) -> Option<Json> {
+        let edited = self.edited(n);
+        edited.or_else(|| self.run.live.primary(n).filter(|call| call.refs).map(|call| call.args.clone()))
+    }
+
     /// The arguments as a person edited them.
     pub(super) fn edited(&self, n: u64) -> Option<Json> {
         let approved = self.run.durable.open.get(&n)?.approved.as_ref()?;
@@ -341,7 +349,7 @@ impl Deciding<'_> {
     /// Completes a step of a call that is not attached to it.
     pub(super) fn complete_new(&mut self, n: u64, mut call: Call, value: Json, attempt: u32) -> Result<(), Error> {
         let step = self.run.durable.records.get(n).is_none().then(|| call.identity(true));
-        let body = StepCompleted { n, step, value: value.clone(), from: None, attempt, later: false };
+        let body = StepCompleted::new(n, step, value.clone(), attempt);
         self.record(RunEvent::StepCompleted(body))?;
         let live = self.run.live.is_live();
         self.reply(call.id, Answer::Value { value, live });
@@ -392,7 +400,7 @@ impl Deciding<'_> {
             let version = records.at(index).map_or(0, |record| u64::from(record.version));
             call.note = Some("simulated: the value is that of the run it was forked from".to_owned());
             let step = Some(call.identity(true));
-            let body = StepCompleted { n, step, value: null(), from, attempt: 1, later: false };
+            let body = StepCompleted { from, ..StepCompleted::new(n, step, null(), 1) };
             self.record(RunEvent::StepCompleted(body))?;
             let live = self.run.live.is_live();
             self.reply(call.id, Answer::Recorded { version, live });

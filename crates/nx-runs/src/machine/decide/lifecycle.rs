@@ -101,7 +101,7 @@ impl Deciding<'_> {
         self.withdraw_all("the run has completed")?;
         let orphans = self.orphans();
         self.act(Action::Close { inc, state: "completed" });
-        self.end(RunEvent::Completed(Completed { result, orphans }))?;
+        self.end(RunEvent::Completed(Completed { result, labels: None, orphans }))?;
         self.run.live.reset(&self.run.durable.records);
         Ok(())
     }
@@ -258,7 +258,7 @@ impl Deciding<'_> {
     }
 
     /// Records the end, and tells the run that waits for it.
-    fn end(&mut self, event: RunEvent) -> Result<(), Error> {
+    pub(super) fn end(&mut self, event: RunEvent) -> Result<(), Error> {
         let parent = self.run.durable.head()?.parent;
         if let (Some(parent), Some(outcome)) = (parent, end_of(&event)) {
             self.act(Action::NotifyParent { run: parent.run, step: parent.step, outcome });
@@ -267,7 +267,7 @@ impl Deciding<'_> {
     }
 
     /// Takes back every question but those about doubts that must be settled.
-    fn withdraw_all(&mut self, reason: &str) -> Result<(), Error> {
+    pub(super) fn withdraw_all(&mut self, reason: &str) -> Result<(), Error> {
         let over = !self.run.durable.approvals.is_empty();
         let keep: Vec<u64> = if over { self.unresolved() } else { Vec::new() };
         let ids: Vec<_> =
@@ -352,7 +352,7 @@ impl Deciding<'_> {
         self.withdraw_all("the run carried")?;
         let orphans = self.orphans();
         let kept = Box::new(self.run.durable.kept());
-        self.record(RunEvent::Carried(Carried { state, kept, orphans }))?;
+        self.record(RunEvent::Carried(Carried { state, labels: None, kept, orphans }))?;
         self.run.live.reset(&self.run.durable.records);
         self.reply(call, Answer::Value { value: null(), live: true });
         Ok(())

@@ -3,8 +3,10 @@
 
 mod ask;
 mod doubt;
+mod guard;
 mod launch;
 mod lifecycle;
+mod report;
 mod request;
 mod settle;
 mod time;
@@ -72,6 +74,7 @@ impl Deciding<'_> {
             Command::Cancel { by, reason } => self.cancel(by, reason),
             Command::Retry { by } => self.retry(by),
             Command::ChildEnded { step, run, outcome } => self.child_ended(step, run, outcome),
+            Command::Report(reported) => self.report_in(*reported),
             Command::Park => self.park(),
             Command::Abandon { error, bare } => self.abandon(error, bare),
         }

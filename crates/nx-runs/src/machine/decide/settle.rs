@@ -74,7 +74,7 @@ impl Deciding<'_> {
         match outcome {
             Outcome::Ok(value) => {
                 let value = Json::new(value);
-                let body = StepCompleted { n, step: None, value: value.clone(), from: None, attempt, later: false };
+                let body = StepCompleted::new(n, None, value.clone(), attempt);
                 self.record(RunEvent::StepCompleted(body))?;
                 self.answer_value(n, &value);
             }
@@ -202,7 +202,7 @@ impl Deciding<'_> {
         }
         match outcome {
             Recorded::Value(value) => {
-                let body = StepCompleted { n, step: None, value: value.clone(), from: None, attempt: 1, later: false };
+                let body = StepCompleted::new(n, None, value.clone(), 1);
                 self.record(RunEvent::StepCompleted(body))?;
                 self.answer_value(n, &value);
             }

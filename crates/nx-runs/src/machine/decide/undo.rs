@@ -155,5 +155,7 @@ fn undo_identity(undo: &Undoable, effect: Option<Effect>) -> Result<Identity, Er
         over: None,
         undo: None,
         note: Some(format!("undoes step {} by `{function}`", undo.n)),
+        refs: false,
+        flow: None,
     })
 }

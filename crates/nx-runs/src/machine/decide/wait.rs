@@ -62,7 +62,7 @@ impl Deciding<'_> {
         let Some(payload) = self.run.durable.signals.get(name).and_then(|queue| queue.front()).cloned() else {
             return Ok(false);
         };
-        let body = StepCompleted { n, step: None, value: payload.clone(), from: None, attempt: 1, later: false };
+        let body = StepCompleted::new(n, None, payload.clone(), 1);
         self.record(RunEvent::StepCompleted(body))?;
         self.answer_value(n, &payload);
         self.old_ended(n)?;
@@ -77,7 +77,7 @@ impl Deciding<'_> {
             _ => return Ok(()),
         };
         let value = null();
-        let body = StepCompleted { n, step: None, value: value.clone(), from: None, attempt, later: false };
+        let body = StepCompleted::new(n, None, value.clone(), attempt);
         self.record(RunEvent::StepCompleted(body))?;
         self.answer_value(n, &value);
         self.old_ended(n)

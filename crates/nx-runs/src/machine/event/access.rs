@@ -73,6 +73,7 @@ impl RunEvent {
             Self::StepResolved(body) => Some(body.n),
             Self::ApprovalRequested(body) => Some(body.n),
             Self::ApprovalDecided(body) => Some(body.n),
+            Self::GuardDecided(body) => Some(body.n),
             _ => None,
         }
     }
@@ -107,6 +108,7 @@ impl RunEvent {
                 vec![("/how/completed/value", value)]
             }
             Self::ApprovalRequested(body) => vec![("/args", &body.args)],
+            Self::GuardDecided(body) => vec![("/args", &body.args)],
             Self::ApprovalDecided(body) => {
                 let mut all: Vec<_> = body.args.iter().map(|args| ("/args", args)).collect();
                 if let Ruling::Complete { value } = &body.decision {
@@ -137,6 +139,7 @@ impl RunEvent {
                 vec![("/how/completed/value", value)]
             }
             Self::ApprovalRequested(body) => vec![("/args", &mut body.args)],
+            Self::GuardDecided(body) => vec![("/args", &mut body.args)],
             Self::ApprovalDecided(body) => {
                 let mut all: Vec<_> = body.args.iter_mut().map(|args| ("/args", args)).collect();
                 if let Ruling::Complete { value } = &mut body.decision {

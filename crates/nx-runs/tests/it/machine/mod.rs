@@ -163,6 +163,7 @@ impl Bench {
             timeout_ms: None,
             undo: None,
             approve: None,
+            flow: None,
             outcome: None,
         })
     }
