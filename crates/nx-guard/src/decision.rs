@@ -1,12 +1,13 @@
 //! What the guard answers, and why. Plain data: it is journaled as it stands and explained from it later.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nx_types::Seq;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What may happen with a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// The call may be made.
@@ -79,16 +80,61 @@ pub struct Origin {
 /// Most places named for one leaf.
 pub const MAX_EVIDENCE: usize = 4;
 
-/// Who must release a call, how fast and how many.
+/// Who must release a call, and how fast.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ask {
-    /// Who may decide: role names.
-    pub who: BTreeSet<String>,
+    /// All of these must be met. One person's yes counts for each need that names the person or a role of theirs.
+    pub needs: BTreeSet<Need>,
     /// Milliseconds until the question expires; `None` never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub within_ms: Option<u64>,
-    /// How many must agree.
+}
+
+/// How many of whom must agree.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Need {
+    /// Roles, or people by name; empty is anyone.
+    pub who: BTreeSet<String>,
+    /// How many different people.
     pub quorum: u32,
+}
+
+impl Need {
+    /// Whether who meets this need meets the other as well.
+    fn covers(&self, other: &Self) -> bool {
+        let narrower = other.who.is_empty() || (!self.who.is_empty() && self.who.is_subset(&other.who));
+        narrower && self.quorum >= other.quorum
+    }
+
+    /// Whether the person, who has these roles, counts.
+    pub fn counts(&self, person: &str, roles: &BTreeSet<String>) -> bool {
+        self.who.is_empty() || self.who.contains(person) || !self.who.is_disjoint(roles)
+    }
+}
+
+impl Ask {
+    /// The terms that meet both: every need of either, the shorter time. A need that another covers is left out, so that
+    /// the order of merging does not matter.
+    #[must_use]
+    pub fn merge(&self, other: &Self) -> Self {
+        let all: BTreeSet<&Need> = self.needs.iter().chain(&other.needs).collect();
+        let covered = |need: &Need| all.iter().any(|other| *other != need && other.covers(need));
+        Self {
+            needs: all.iter().filter(|need| !covered(need)).map(|need| (*need).clone()).collect(),
+            within_ms: match (self.within_ms, other.within_ms) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (one, None) | (None, one) => one,
+            },
+        }
+    }
+
+    /// Whether these people's yes releases the call. Who stands twice counts once.
+    pub fn met_by(&self, people: &BTreeMap<String, BTreeSet<String>>) -> bool {
+        self.needs.iter().all(|need| {
+            let count = people.iter().filter(|(person, roles)| need.counts(person, roles)).count();
+            count >= need.quorum as usize
+        })
+    }
 }
 
 /// A clause that spoke.

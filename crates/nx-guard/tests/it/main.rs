@@ -6,4 +6,5 @@ mod call;
 mod guard;
 mod label;
 mod origin;
+mod policy;
 mod tool;
