@@ -102,6 +102,11 @@ pub(crate) enum Command {
     Approvals(ApprovalsCommand),
     /// Walk causation backwards: from a run, an approval, a step or an event to its first causes.
     Why(WhyArgs),
+    /// Why the guard allowed, denied or asked: the rule, where each argument came from, what would change it.
+    Explain(ExplainArgs),
+    /// What policies have decided, and what they would decide.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Events of the log.
     Events(EventsArgs),
     /// Prove and check the log.
@@ -406,6 +411,42 @@ pub(crate) struct DecideArgs {
 pub(crate) struct WhyArgs {
     /// A run (r_…), an approval (a_…), a step (refund/A17), or a place in the log.
     pub(crate) target: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  neuraxis explain r_7f3/4\n  neuraxis explain a_91c\n  neuraxis explain r_7f3 -o json")]
+pub(crate) struct ExplainArgs {
+    /// A step (r_7f3/4), a run or guard session (its newest decision), an approval (a_…), or a place in the log.
+    pub(crate) target: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// List what the guard decided, newest first.
+    #[command(after_help = "Example:\n  neuraxis policy decisions --outcome deny --since 7d")]
+    Decisions(DecisionsArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DecisionsArgs {
+    /// Only this outcome: allow, ask or deny.
+    #[arg(long, value_parser = ["allow", "ask", "deny"])]
+    pub(crate) outcome: Option<String>,
+    /// Only those about this tool.
+    #[arg(long, value_name = "TOOL")]
+    pub(crate) call: Option<String>,
+    /// Only those of this run or guard session.
+    #[arg(long)]
+    pub(crate) run: Option<String>,
+    /// Only those of so long ago at most, for example 7d.
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) since: Option<String>,
+    /// Most decisions.
+    #[arg(long, default_value_t = 50)]
+    pub(crate) limit: usize,
+    /// Continue behind an earlier page.
+    #[arg(long)]
+    pub(crate) cursor: Option<String>,
 }
 
 #[derive(Debug, Args)]

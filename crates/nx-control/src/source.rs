@@ -9,13 +9,13 @@ pub(crate) mod table;
 
 use std::collections::BTreeMap;
 
-use nx_types::{Label, Subject, Timestamp};
+use nx_types::{SharedLabel, Subject, Timestamp};
 use serde_json::Value;
 
 use crate::{
     Error,
     expression::{Bindings, Template},
-    kinds::source::{SUBJECT_VARIABLES, SourceSpec},
+    kinds::source::{SUBJECT_VARIABLES, SourceSpec, Trust},
     reflex::compile::source_label,
 };
 
@@ -26,7 +26,7 @@ pub use ingest::{Ingest, Ingested};
 pub(crate) struct Stamp {
     own: Subject,
     subject: Option<Template>,
-    pub(crate) label: Label,
+    pub(crate) label: SharedLabel,
 }
 
 impl Stamp {
@@ -40,7 +40,7 @@ impl Stamp {
                 Some(template.map_err(|_errors| Error::damaged(format!("resource `Source/{name}`"), "its subject"))?)
             }
         };
-        Ok(Self { own, subject, label: source_label(name) })
+        Ok(Self { own, subject, label: SharedLabel::new(source_label(name, spec.output == Trust::Trusted)) })
     }
 
     /// The source's own subject.

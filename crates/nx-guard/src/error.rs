@@ -1,18 +1,59 @@
 //! What can go wrong here. Nothing of it ever allows a call.
 
+use std::fmt;
+
 use nx_types::{Code, ErrorCode};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+/// What is wrong with a policy, or may be, and where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// The policy's name.
+    pub policy: String,
+    /// The clause's `@id`, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clause: Option<String>,
+    /// The line of the policy's text, from 1.
+    pub line: u32,
+    /// The column, from 1.
+    pub column: u32,
+    /// What is wrong, with the fix.
+    pub message: String,
+}
+
+impl Fault {
+    /// Without the policy's name: `over-limit at 3:12: …`.
+    pub fn place_and_message(&self) -> String {
+        let clause = self.clause.as_ref().map(|clause| format!("`{clause}` ")).unwrap_or_default();
+        format!("{clause}at {}:{}: {}", self.line, self.column, self.message)
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "policy `{}` {}", self.policy, self.place_and_message())
+    }
+}
+
+fn join(faults: &[Fault]) -> String {
+    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
 
 /// Errors of the guard.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A policy's text does not parse or does not fit the schema.
-    #[error("policy `{policy}`: {reason}")]
+    /// Policies do not parse or do not fit the declared tools; all that is wrong.
+    #[error("{}", join(.faults))]
     Policy {
-        /// The policy's name.
-        policy: String,
-        /// What is wrong, with the place and the fix.
+        /// At least one.
+        faults: Vec<Fault>,
+    },
+    /// The policies could not be asked.
+    #[error("the policies could not be asked: {reason}")]
+    Undecided {
+        /// Why.
         reason: String,
     },
     /// A tool's declaration is wrong.
@@ -64,6 +105,7 @@ impl ErrorCode for Error {
             Self::TooLarge { .. } => Code::new("NX-GRD-0004"),
             Self::Reference { .. } => Code::new("NX-GRD-0005"),
             Self::Label { .. } => Code::new("NX-GRD-0006"),
+            Self::Undecided { .. } => Code::new("NX-GRD-0007"),
         }
     }
 

@@ -67,6 +67,13 @@ fn show(approval: &Value) {
     println!("until      {}", output::moment(text(approval, "deadline")));
     println!("arguments  {}", approval.get("args").unwrap_or(&Value::Null));
     println!("hash       {}", text(approval, "hash"));
+    if let Some(guard) = approval.get("guard").filter(|guard| guard.is_object()) {
+        for reason in list(guard, "reasons") {
+            println!("because    {} ({}/{})", text(reason, "text"), text(reason, "policy"), text(reason, "clause"));
+        }
+        let rows: Vec<Vec<String>> = list(guard, "origins").iter().map(super::policy::origin).collect();
+        output::table(&["argument", "stands as", "sources", "found in"], &rows);
+    }
     let choices: Vec<&str> = list(approval, "choices").iter().filter_map(Value::as_str).collect();
     println!("choices    {}", choices.join(" "));
     if !text(approval, "decided_by").is_empty() {

@@ -8,6 +8,7 @@ mod dev;
 mod events;
 #[cfg(feature = "examples")]
 mod example;
+mod policy;
 mod resources;
 mod runs;
 mod token;
@@ -52,6 +53,8 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Delete(args) => resources::delete(&context, args).await,
         Command::Approvals(command) => approvals::run(&context, command).await,
         Command::Why(args) => why::run(&context, args).await,
+        Command::Explain(args) => policy::explain(&context, args).await,
+        Command::Policy(command) => policy::run(&context, command).await,
         Command::Events(args) => events::run(&context, args).await,
         Command::Erase(args) => data::erase(&context, args).await,
         Command::Retain(args) => data::retain(&context, args).await,

@@ -257,7 +257,7 @@ impl Declaring {
 
     async fn declare(&self, namespace: Namespace) -> anyhow::Result<()> {
         let mut declared = Vec::new();
-        for kind in ["Agent", "Toolset"] {
+        for kind in ["Agent", "Toolset", "Policy"] {
             let mut after: Option<String> = None;
             loop {
                 let page = self.control.list(&namespace, Some(kind), after.as_deref(), 500).await?;

@@ -2,6 +2,7 @@
 
 mod approvals;
 mod audit;
+mod guard;
 mod health;
 pub(crate) mod journal;
 mod resources;
@@ -52,6 +53,7 @@ fn described() -> OpenApiRouter<Shared> {
         .merge(health::routes())
         .merge(runs::routes())
         .merge(approvals::routes())
+        .merge(guard::routes())
         .merge(why::routes())
         .merge(journal::routes())
         .merge(audit::routes())

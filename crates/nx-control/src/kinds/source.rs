@@ -21,12 +21,27 @@ pub struct SourceSpec {
     /// `source/NAME` when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
+    /// Whether what it brings may be trusted: `trusted` for one's own sensors and systems, `untrusted` for what anyone may
+    /// have written. Runs that its events start carry the label on, and the guard minds it.
+    #[serde(default)]
+    pub output: Trust,
     /// Takes events by `POST /api/sources/NAME/events`: JSON bodies, `CloudEvents` and batches of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpSpec>,
     /// Replays a recorded file at its own pace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<FileSpec>,
+}
+
+/// Whether a value may be trusted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Trust {
+    /// As one's own data.
+    Trusted,
+    /// As anyone's words.
+    #[default]
+    Untrusted,
 }
 
 /// How events are taken over HTTP.

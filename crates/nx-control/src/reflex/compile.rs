@@ -20,7 +20,7 @@ const ALL: &[&str] = &["event", "window"];
 pub(crate) struct Program {
     pub(crate) types: Vec<EventType>,
     /// The label that events of the wanted source carry.
-    pub(crate) label: Option<LabelId>,
+    pub(crate) labels: Option<[LabelId; 2]>,
     pub(crate) debounce: Option<Duration>,
     pub(crate) by: Template,
     pub(crate) when: Option<Template>,
@@ -65,7 +65,7 @@ impl Program {
         let (Some(by), Some(action), true) = (by, action, errors.is_empty()) else { return Err(errors) };
         Ok(Self {
             types: spec.on.as_slice().to_vec(),
-            label: spec.source.as_deref().map(|name| source_label(name).id()),
+            labels: spec.source.as_deref().map(|name| [true, false].map(|trusted| source_label(name, trusted).id())),
             debounce: spec.debounce,
             by,
             when: when.flatten(),
@@ -76,13 +76,14 @@ impl Program {
 
     /// Whether the reflex listens to the event.
     pub(crate) fn hears(&self, header: &Header) -> bool {
-        self.types.contains(&header.kind) && (self.label.is_none() || self.label == header.label)
+        self.types.contains(&header.kind) && self.labels.is_none_or(|labels| header.label.is_some_and(|label| labels.contains(&label)))
     }
 }
 
 /// The label of what a source brings in.
-pub(crate) fn source_label(name: &str) -> Label {
-    Label::from_source(format!("source/{name}"))
+pub(crate) fn source_label(name: &str, trusted: bool) -> Label {
+    let source = format!("source/{name}");
+    if trusted { Label::from_source(source) } else { Label::untrusted(&source) }
 }
 
 impl Window {

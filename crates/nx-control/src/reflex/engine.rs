@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use nx_journal::{Cause, Commit, Event, NewEvent, Reader};
-use nx_types::{Causation, EventType, Label, Namespace, Seq, Subject, kind::parse_spec};
+use nx_types::{Causation, EventType, Label, Namespace, Seq, SharedLabel, Subject, kind::parse_spec};
 use serde_json::{Value, json};
 
 use super::{
@@ -416,7 +416,7 @@ fn fail(
 fn derived(trigger: &Event, kind: EventType, subject: Subject, data: &Value, label: Option<Label>) -> NewEvent {
     let mut event = NewEvent::new(trigger.header.namespace.clone(), kind, subject, to_bytes(data));
     event.data_subject = Some(trigger.header.subject.to_string());
-    event.label = label;
+    event.label = label.map(SharedLabel::new);
     event.trace = trigger.header.trace;
     event
 }

@@ -188,6 +188,6 @@ async fn only_the_named_source_counts_and_its_label_stays() {
         requested.iter().map(|event| data(event)["input"].clone()).collect::<Vec<_>>(),
         [json!({ "at": "shop" })]
     );
-    assert_eq!(requested[0].header.label, Some(Label::from_source("source/shop").id()));
+    assert_eq!(requested[0].header.label, Some(Label::untrusted("source/shop").id()));
     stage.close().await;
 }

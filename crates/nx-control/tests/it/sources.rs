@@ -52,7 +52,7 @@ async fn cloudevents_are_recorded_once() {
         (first[0].seq, "order/A17", "order.placed")
     );
     assert_eq!(header.occurred.to_string(), "2026-05-04T03:02:01.000000Z");
-    assert_eq!(header.label, Some(Label::from_source("source/orders").id()));
+    assert_eq!(header.label, Some(Label::untrusted("source/orders").id()));
     assert_eq!(data(&events[0]), json!({ "id": "A17", "cents": 100 }));
     stage.close().await;
 }
@@ -175,7 +175,7 @@ async fn a_replay_goes_on_behind_the_last_reading() {
     let events = stage.events("motor.reading");
     assert_eq!(events[0].header.occurred.to_string(), "2014-01-27T10:10:00.000000Z");
     assert_eq!(events[0].header.subject.as_str(), "source/motor");
-    assert_eq!(events[0].header.label, Some(Label::from_source("source/motor").id()));
+    assert_eq!(events[0].header.label, Some(Label::untrusted("source/motor").id()));
     stage.close().await;
     // Done is done.
     let stage = Stage::start(dir.path(), &embedded);

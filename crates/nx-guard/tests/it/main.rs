@@ -8,4 +8,5 @@ mod label;
 mod extract;
 mod origin;
 mod support;
+mod policy;
 mod tool;

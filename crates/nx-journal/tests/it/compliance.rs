@@ -222,7 +222,7 @@ fn labels_are_defined_once_per_namespace<P: Place>() {
     let label = Label::from_source("mail/m_88");
     let labelled = |namespace: &str| {
         let mut new = event("run/1", "step.completed", "x");
-        new.label = Some(label.clone());
+        new.label = Some(label.clone().into());
         new.namespace = ns(namespace);
         new
     };
@@ -245,7 +245,7 @@ fn causes_within_a_commit_become_places<P: Place>() {
     let mut log = Log::<P>::new();
     let mut second = event("run/1", "b", "");
     second.causation = Cause::Within(0);
-    second.label = Some(Label::from_source("x/1"));
+    second.label = Some(Label::from_source("x/1").into());
     let mut third = event("run/1", "c", "");
     third.causation = Cause::Local(Seq(0));
     log.events([event("run/1", "a", ""), second, third]);
@@ -471,7 +471,7 @@ fn same_seed_same_bytes_on_every_backend() {
         let mut roots = Vec::new();
         for number in 0..300 {
             let mut labelled = event(&format!("run/{}", number % 7), "step.completed", &"y".repeat(number * 7));
-            labelled.label = (number % 11 == 0).then(|| Label::from_source(format!("mail/{number}")));
+            labelled.label = (number % 11 == 0).then(|| Label::from_source(format!("mail/{number}")).into());
             log.commit(Commit {
                 events: vec![labelled, event("run/x", "step.started", "")],
                 puts: vec![put("run", &(number % 5).to_string(), "state", &[("n", &index::u64(number as u64))])],

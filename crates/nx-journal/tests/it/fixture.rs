@@ -76,7 +76,7 @@ pub(crate) fn step(n: u64) -> Commit {
     }
     if n.is_multiple_of(5) {
         let label = Label::from_source(format!("mail/{}", n % 4));
-        step.label = Some(label);
+        step.label = Some(label.into());
     }
     if n.is_multiple_of(97) {
         step.data = secret(n).repeat(300).into_bytes();

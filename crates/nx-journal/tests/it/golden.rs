@@ -34,7 +34,7 @@ fn fill<B: Backend>(core: &mut Core<B>) {
     let blob = core.put_blob(&Namespace::default(), "run/1", b"blob content").unwrap();
     let mut second = event("run/1", "step.completed", &"long data ".repeat(150));
     second.causation = Cause::Within(0);
-    second.label = Some(Label::from_source("mail/m_88"));
+    second.label = Some(Label::from_source("mail/m_88").into());
     second.blobs = vec![blob];
     second.occurred = Some("2025-12-31T23:59:59Z".parse().unwrap());
     second.trace = Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse::<TraceParent>().unwrap());

@@ -308,7 +308,7 @@ impl Engine {
                 _ => {}
             }
             let of = fold::Of { namespace: &slot.namespace, run: slot.run.id(), agent: &slot.row.summary.agent };
-            if let Some(row) = fold::approval(&mut slot.approvals, of, event, version, self.now) {
+            if let Some(row) = fold::approval(&mut slot.approvals, &mut slot.decided, of, event, (version, self.now)) {
                 upsert(&mut commit.puts, rows::put_approval(&row)?);
             }
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use neuraxis_sdk::frames::StepError;
+use nx_guard::decision::Decision;
 use nx_types::{ApprovalId, Namespace, RunId, Timestamp};
 
 use super::{
@@ -10,7 +11,7 @@ use super::{
     slot::Slot,
     view::{ApprovalView, Inbox, RunStatus},
 };
-use crate::machine::{ApprovalRequested, Cause, How, Ruling, RunEvent, Status, StepResolved, Wait, Why};
+use crate::machine::{approval::terms, ApprovalRequested, Cause, How, Ruling, RunEvent, Status, StepResolved, Wait, Why};
 
 /// Whose approvals are folded.
 #[derive(Debug, Clone, Copy)]
@@ -20,17 +21,23 @@ pub(crate) struct Of<'a> {
     pub(crate) agent: &'a str,
 }
 
-/// Takes an event into account. The row, if it changed; one that is over leaves `open`.
+/// Takes an event into account. The row, if it changed; one that is over leaves `open`. `decided` is the guard's last
+/// decision, which a question may follow from.
 pub(crate) fn approval(
     open: &mut BTreeMap<ApprovalId, ApprovalRow>,
+    decided: &mut Option<(u64, Box<Decision>)>,
     of: Of<'_>,
     event: &RunEvent,
-    version: u64,
-    time: Timestamp,
+    (version, time): (u64, Timestamp),
 ) -> Option<ApprovalRow> {
     match event {
+        RunEvent::GuardDecided(body) => {
+            *decided = Some((body.n, Box::new(body.decision.clone())));
+            None
+        }
         RunEvent::ApprovalRequested(requested) => {
-            let row = asked(of, requested, version, time);
+            let mut row = asked(of, requested, version, time);
+            row.view.guard = decided.take().filter(|(n, _)| *n == requested.n).map(|(_, decision)| decision);
             open.insert(requested.id, row.clone());
             Some(row)
         }
@@ -79,15 +86,16 @@ fn asked(of: Of<'_>, requested: &ApprovalRequested, version: u64, time: Timestam
         call: requested.step.clone(),
         why: requested.why.as_str().to_owned(),
         status: "waiting".to_owned(),
-        who: ask.who.clone(),
+        who: who_of(requested),
         escalate: ask.escalate.iter().map(|rung| rung.who.clone()).collect(),
-        quorum: ask.quorum.unwrap_or(1).max(1),
+        quorum: quorum_of(requested),
         votes: Vec::new(),
         args: (*requested.args).clone(),
         hash: requested.hash,
         edit: ask.edit,
         choices: requested.why.choices().iter().map(|choice| (*choice).to_owned()).collect(),
         message: ask.message.clone(),
+        guard: None,
         created: time,
         deadline: requested.due,
         decided_by: None,
@@ -96,6 +104,20 @@ fn asked(of: Of<'_>, requested: &ApprovalRequested, version: u64, time: Timestam
         decided: None,
     };
     ApprovalRow { view, version, args_in_event: false }
+}
+
+/// Whom the call asks, and whom policies want besides.
+fn who_of(requested: &ApprovalRequested) -> String {
+    let all = terms(&requested.ask, 0, requested.policy.as_deref());
+    let needs: Vec<String> = (all.needs.iter())
+        .map(|need| if need.who.is_empty() { "anyone".to_owned() } else { need.who.iter().cloned().collect::<Vec<_>>().join(" or ") })
+        .collect();
+    needs.join(" and ")
+}
+
+fn quorum_of(requested: &ApprovalRequested) -> u32 {
+    let all = terms(&requested.ask, 0, requested.policy.as_deref());
+    all.needs.iter().map(|need| need.quorum).max().unwrap_or(1).max(1)
 }
 
 fn over(

@@ -169,7 +169,8 @@ impl Engine {
         slot.trace = slot.trace.or(entry.header.trace);
         slot.fold(&entry.event);
         let of = fold::Of { namespace: &slot.namespace, run: slot.run.id(), agent: &slot.row.summary.agent };
-        fold::approval(&mut slot.approvals, of, &entry.event, entry.header.version, entry.header.recorded);
+        let at = (entry.header.version, entry.header.recorded);
+        fold::approval(&mut slot.approvals, &mut slot.decided, of, &entry.event, at);
         if let RunEvent::Created(_) = &entry.event {
             slot.limits = self.run_limits(&slot.namespace, &slot.row.summary.agent);
         }

@@ -187,6 +187,7 @@ impl Engine {
             trace: None,
             log: Vec::new(),
             parking: false,
+            decided: None,
             watch: Watch::default(),
         })
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use neuraxis_sdk::frames;
+use nx_guard::decision::Decision;
 use nx_types::{ApprovalId, Namespace, RunId, Seq, Subject, Timestamp};
 
 use super::{
@@ -46,6 +47,8 @@ pub(super) struct Slot {
     pub(super) trace: Option<nx_types::TraceParent>,
     /// Lines that were logged since the last commit.
     pub(super) log: Vec<LogLine>,
+    /// The guard's last decision and its step, until a question follows from it.
+    pub(super) decided: Option<(u64, Box<Decision>)>,
     /// What the guard knows of the run.
     pub(super) watch: Watch,
 }

@@ -260,6 +260,9 @@ pub struct ApprovalView {
     /// What the person is told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// What policies decided about the call, and where each argument came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guard: Option<Box<nx_guard::decision::Decision>>,
     /// When it was asked.
     pub created: Timestamp,
     /// Until when the present one may decide.

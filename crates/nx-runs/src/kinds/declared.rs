@@ -77,7 +77,7 @@ impl Declared {
                 }
                 "Policy" => {
                     if let Ok(spec) = serde_json::from_value::<PolicySpec>(resource.spec.clone()) {
-                        policies.push(Policy { name, revision: resource.metadata.generation, spec });
+                        policies.push(Policy { name, revision: resource.metadata.generation.unwrap_or(1), spec });
                     }
                 }
                 _ => {}

@@ -1,4 +1,4 @@
-//! The kinds of resource that this frontier acts on, Agent and Toolset, and what the engine needs of them.
+//! The kinds of resource that this frontier acts on, Agent, Toolset and Policy, and what the engine needs of them.
 
 mod agent;
 mod declared;
@@ -11,5 +11,5 @@ use nx_types::KindDescriptor;
 
 /// The kinds, for the registry.
 pub fn descriptors() -> Vec<KindDescriptor> {
-    vec![agent::descriptor(), toolset::descriptor()]
+    vec![agent::descriptor(), toolset::descriptor(), nx_guard::policy::descriptor()]
 }

@@ -8,6 +8,7 @@ use std::{
     },
 };
 
+use nx_guard::call::Scores;
 use nx_journal::{Journal, Reader};
 use nx_types::{ApprovalId, BlobId, Namespace, RunId, Subject};
 use serde_json::Value;
@@ -15,14 +16,16 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    ApprovalFilter, ApprovalView, BulkRetried, Connection, ForkRequest, Inbound, Options, Outbound, Page, Paged, Peer,
-    Ruling, RunFilter, RunSummary, RunView, RunWatch, SignalRequest, StartRequest, Started, StepsPage, WhyNode,
-    WorkerView, inlet::Inlet, lists, show, transport::Addressed, watch::Watchers,
+    ApprovalFilter, ApprovalView, BulkRetried, Connection, DecisionFilter, DecisionView, ForkRequest, Inbound, Options,
+    Outbound, Page, Paged, Peer, Ruling, RunFilter, RunSummary, RunView, RunWatch, SessionRequest, SignalRequest,
+    StartRequest, Started, StepsPage, WhyNode, WorkerView, decisions, inlet::Inlet, lists, show, transport::Addressed,
+    watch::Watchers,
 };
 use crate::{
     engine::{Input, Request, Response, SessionId, Ticket},
     error::Error,
     kinds::Declared,
+    machine::{Guarded, Reported},
     why,
 };
 
@@ -156,6 +159,42 @@ impl Handle {
     pub async fn decide(&self, namespace: Namespace, id: ApprovalId, ruling: Ruling) -> Result<ApprovalView, Error> {
         self.done(Request::Decide { namespace: namespace.clone(), approval: id, ruling }).await?;
         self.approval(namespace, id).await
+    }
+
+    /// Opens the session of a program that is not ours.
+    pub async fn open_session(&self, request: SessionRequest) -> Result<RunId, Error> {
+        self.started(Request::OpenSession(Box::new(request))).await.map(|started| started.run)
+    }
+
+    /// A session's program asks or reports. `scores` are what detectors say of what it reports.
+    pub async fn report(
+        &self,
+        namespace: Namespace,
+        run: RunId,
+        reported: Reported,
+        scores: Scores,
+    ) -> Result<Option<Guarded>, Error> {
+        let reported = Box::new(reported);
+        match self.ask(Request::Report { namespace, run, reported, scores }).await? {
+            Response::Guarded(guarded) => Ok(Some(*guarded)),
+            _ => Ok(None),
+        }
+    }
+
+    /// What the guard decided about a call, and why: the newest decision of a step (`r_…/3`), a run, an approval, or what
+    /// else [`Handle::why`] finds.
+    pub async fn decision(&self, namespace: Namespace, target: String) -> Result<DecisionView, Error> {
+        self.read(move |reader| decisions::find(reader, &namespace, &target)).await
+    }
+
+    /// Decisions, newest first.
+    pub async fn decisions(
+        &self,
+        namespace: Namespace,
+        filter: DecisionFilter,
+        page: Page,
+    ) -> Result<Paged<DecisionView>, Error> {
+        self.read(move |reader| decisions::list(reader, &namespace, &filter, &page)).await
     }
 
     /// The connected workers.

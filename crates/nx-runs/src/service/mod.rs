@@ -3,6 +3,7 @@
 //!
 //! `Options → Service → Handle → Error`. Reading goes past the engine, straight to the log.
 
+mod decisions;
 mod driver;
 mod handle;
 mod inlet;
@@ -22,14 +23,15 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use crate::engine::{
     Limits, Peer, RunKey,
     request::{
-        ApprovalFilter, BulkRetried, ForkRequest, Page, Paged, Ruling, RunFilter, SignalRequest, StartRequest, Started,
-        StepsPage,
+        ApprovalFilter, BulkRetried, ForkRequest, Page, Paged, Ruling, RunFilter, SessionRequest, SignalRequest,
+        StartRequest, Started, StepsPage,
     },
     view::{
         ApprovalView, ForkPoint, Inbox, RunEventView, RunStatus, RunSummary, RunView, StepStatus, StepView, WhyNode,
         WorkerView,
     },
 };
+pub use decisions::{DecisionFilter, DecisionView};
 pub use handle::Handle;
 pub use transport::{Connection, Inbound, Outbound, parse};
 pub use watch::RunWatch;

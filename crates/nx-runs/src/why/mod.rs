@@ -7,6 +7,7 @@ mod text;
 use nx_journal::{Event, Reader};
 use nx_types::{Causation, Namespace, RunId, Seq, Subject};
 use serde_json::Value;
+pub(crate) use target::find;
 
 use crate::{
     engine::{record::Record, view::WhyNode},

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The event that a target stands for: the newest about it.
-pub(super) fn find(reader: &Reader, namespace: &Namespace, target: &str) -> Result<Seq, Error> {
+pub(crate) fn find(reader: &Reader, namespace: &Namespace, target: &str) -> Result<Seq, Error> {
     if let Ok(seq) = target.parse::<u64>() {
         return Ok(Seq(seq));
     }

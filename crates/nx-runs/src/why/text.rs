@@ -20,7 +20,7 @@ pub(super) fn is_plumbing(kind: &str) -> bool {
 
 /// What the agent's own code wrote, and no record of the runtime's.
 pub(super) fn is_emitted(kind: &str) -> bool {
-    !["run.", "step.", "approval.", "signal.", "reflex."].iter().any(|ours| kind.starts_with(ours))
+    !["run.", "step.", "approval.", "signal.", "reflex.", "guard."].iter().any(|ours| kind.starts_with(ours))
 }
 
 /// The line. Unknown types show what looks telling in their data.
@@ -44,6 +44,7 @@ pub(super) fn line(kind: &EventType, subject: &str, data: &Value) -> String {
         "step.waiting" => format!("{} waits", step(data)),
         "step.in_doubt" => format!("{} in doubt: {}", step(data), text("/reason")),
         "step.resolved" => format!("{} settled by {}", step(data), text("/by")),
+        "guard.decided" => guard(data),
         "approval.requested" => format!("{} was asked (hash {})", text("/ask/who"), short(&text("/hash"))),
         "approval.decided" => decided(data),
         "approval.escalated" => format!("{} escalated to {}", text("/id"), text("/who")),
@@ -87,6 +88,21 @@ fn decided(data: &Value) -> String {
     };
     let reason = data.get("reason").and_then(Value::as_str).map(|reason| format!(": {reason}")).unwrap_or_default();
     format!("{word} by {by} (hash {hash}){reason}")
+}
+
+/// `policy default@1/untrusted-sink asked about pay/refund`.
+fn guard(data: &Value) -> String {
+    let text = |pointer: &str| data.pointer(pointer).and_then(Value::as_str).unwrap_or("?");
+    let rule = data.pointer("/decision/reasons/0").map(|reason| {
+        let part = |name: &str| reason.get(name).and_then(Value::as_str).unwrap_or("?");
+        format!(" {}/{}", part("policy"), part("clause"))
+    });
+    let did = match text("/decision/outcome") {
+        "deny" => "denied",
+        "ask" => "asked about",
+        _ => "allowed",
+    };
+    format!("policy{} {did} {}", rule.unwrap_or_default(), text("/call"))
 }
 
 /// The first digits of a hash, hexadecimal as every surface shows it.
