@@ -56,6 +56,12 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// No rule can be made of an approval.
+    #[error("no rule can be made of this approval: {reason}")]
+    NoRule {
+        /// Why, with what to do.
+        reason: String,
+    },
     /// A tool's declaration is wrong.
     #[error("tool `{tool}`: {reason}")]
     Tool {
@@ -106,6 +112,7 @@ impl ErrorCode for Error {
             Self::Reference { .. } => Code::new("NX-GRD-0005"),
             Self::Label { .. } => Code::new("NX-GRD-0006"),
             Self::Undecided { .. } => Code::new("NX-GRD-0007"),
+            Self::NoRule { .. } => Code::new("NX-GRD-0008"),
         }
     }
 

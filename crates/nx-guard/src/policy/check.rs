@@ -115,23 +115,34 @@ impl<'a> Checks<'a> {
         let result = Validator::new(schema).validate(&policies, ValidationMode::Strict);
         let errors = result.validation_errors().map(|error| (error.policy_id(), error as &dyn Diagnostic, true));
         let warnings = result.validation_warnings().map(|warning| (warning.policy_id(), warning as &dyn Diagnostic, false));
+        // One for each clause and place: an error is found anew for every tool that the clause is about.
+        let mut found: BTreeMap<(usize, usize, String), (String, bool, usize)> = BTreeMap::new();
         for (id, diagnostic, is_error) in errors.chain(warnings) {
             let text: &str = id.as_ref();
-            let Some(clause) = text.parse::<usize>().ok().and_then(|number| self.clauses.get(number)) else { continue };
+            let Some((number, clause)) = text.parse::<usize>().ok().and_then(|number| Some((number, self.clauses.get(number)?))) else {
+                continue;
+            };
             let (at, message) = diagnosed(diagnostic, &clause.places);
             let message = message.replace(&format!("for policy `{text}`, "), "");
-            match untyped(clause, tools) {
-                _ if !is_error => self.warnings.push(self.at(clause, at, message)),
-                None => self.faults.push(self.at(clause, at, message)),
-                Some(tool) => {
-                    let message = format!("this cannot be checked, because `{tool}` does not declare the type of what it looks at: {message}");
-                    self.warnings.push(self.at(clause, at, message));
-                }
+            let entry = found.entry((number, at, without_tool(&message))).or_insert((message.clone(), is_error, 0));
+            entry.2 += 1;
+            if message < entry.0 {
+                entry.0 = message;
             }
         }
-        for list in [&mut self.faults, &mut self.warnings] {
-            list.sort_by(|a, b| (&a.policy, a.line, a.column, &a.message).cmp(&(&b.policy, b.line, b.column, &b.message)));
-            list.dedup();
+        for ((number, at, _), (message, is_error, times)) in found {
+            let Some(clause) = self.clauses.get(number) else { continue };
+            let message = if times > 1 { format!("{message} (and the same for {} more)", times - 1) } else { message };
+            match untyped(clause, tools) {
+                Some(tool) => {
+                    let what = if is_error { format!(": {message}") } else { String::new() };
+                    let message =
+                        format!("the clause cannot be checked, because `{tool}` does not declare the type of what it looks at{what}");
+                    self.warnings.push(self.at(clause, at, message));
+                }
+                None if is_error => self.faults.push(self.at(clause, at, message)),
+                None => self.warnings.push(self.at(clause, at, message)),
+            }
         }
         self.faults.truncate(MAX_FAULTS);
     }
@@ -161,6 +172,15 @@ impl<'a> Checks<'a> {
 /// Whether it is the text that leaves a run, which no one declares.
 fn is_output(about: &About) -> bool {
     *about == About::Tool(OUTPUT.to_owned())
+}
+
+/// The message without the tool that it is about.
+fn without_tool(message: &str) -> String {
+    const MARK: &str = " for Tool::\"";
+    match message.split_once(MARK) {
+        Some((before, after)) => format!("{before}{}", after.split_once('"').map_or("", |(_, rest)| rest)),
+        None => message.to_owned(),
+    }
 }
 
 /// The declared tools that a clause can speak of.

@@ -29,10 +29,6 @@ impl Names {
         matches!(self, Self::None)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &str> {
-        let names = if let Self::Some(names) = self { Some(names) } else { None };
-        names.into_iter().flatten().map(String::as_str)
-    }
 
     fn add(&mut self, name: Option<&str>) {
         match (&mut *self, name) {

@@ -62,7 +62,10 @@ impl Places {
 
 /// Words of Cedar as a user wrote them.
 pub(super) fn unwritten(message: &str) -> String {
-    ACTIONS.iter().fold(message.to_owned(), |text, name| text.replace(&format!("{name}{ACTION}"), name))
+    let message = message
+        .replace("entity uid with type `Action`", "entity of type `Tool` or `Toolset`")
+        .replace("; action entities must have type `Action`, optionally in a namespace", "");
+    ACTIONS.iter().fold(message, |text, name| text.replace(&format!("{name}{ACTION}"), name))
 }
 
 /// The line and column, both from 1, of a place in `text`.

@@ -8,10 +8,14 @@ mod ask;
 mod check;
 mod clause;
 mod context;
+mod explain;
 mod expr;
+mod flip;
 mod lex;
 mod monotone;
 mod parse;
+mod propose;
+mod record;
 mod schema;
 mod set;
 mod shape;
@@ -23,6 +27,9 @@ mod words;
 
 use serde::{Deserialize, Serialize};
 
+pub use explain::{Explanation, Mattered, Spoke, explain};
+pub use propose::Proposal;
+pub use record::{Change, MAX_RECORDED_BYTES, Recorded, Verdict, diff};
 pub use set::PolicySet;
 pub use spec::{Mode, PolicySpec, PolicyTest, descriptor};
 pub use trial::{TestResult, run_tests};

@@ -20,6 +20,7 @@ use crate::{
     Error,
     call::Call,
     decision::{Ask, Decision, Outcome, Reason},
+    error::Fault,
     tool::Tools,
 };
 
@@ -77,6 +78,16 @@ impl PolicySet {
         Ok(Self { inner: Arc::new(inner) })
     }
 
+    /// What is doubtful, or wrong, about the clauses if a program declares these tools. Nothing of it opens anything: a
+    /// clause that does not fit its tool cannot be evaluated and stands closed.
+    pub fn check(&self, tools: &Tools) -> Vec<Fault> {
+        let mut checks = check::Checks::new(&self.inner.policies, &self.inner.clauses);
+        checks.tools(tools);
+        let check::Checks { mut faults, warnings, .. } = checks;
+        faults.extend(warnings);
+        faults
+    }
+
     /// Names the policies with their revisions and modes.
     pub fn digest(&self) -> &str {
         &self.inner.digest
@@ -100,6 +111,12 @@ impl PolicySet {
     /// How many clauses are evaluated for a call.
     pub fn asked(&self, call: &Call<'_>) -> usize {
         self.inner.slices.of(call).iter().map(|slice| slice.forbids.numbers.len() + slice.permits.numbers.len()).sum()
+    }
+
+    /// The sources that the clauses name which are evaluated for a call.
+    pub(super) fn sources(&self, call: &Call<'_>) -> BTreeSet<String> {
+        let parts = self.inner.slices.of(call).into_iter().flat_map(|slice| [&slice.forbids, &slice.permits]);
+        parts.flat_map(|part| part.needs.sources.iter().cloned()).collect()
     }
 
     /// Decides about a call. The origins are left for the caller to put in; an error never means yes.

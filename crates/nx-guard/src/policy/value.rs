@@ -48,9 +48,30 @@ fn convert(value: &Value, shape: &Shape, depth: usize) -> Result<Option<Restrict
 }
 
 fn number(value: &Number, shape: &Shape) -> Result<RestrictedExpression, String> {
+    Ok(match exact(value, shape)? {
+        Exact::Whole(number) => RestrictedExpression::new_long(number),
+        Exact::Decimal(text) => RestrictedExpression::new_decimal(text),
+    })
+}
+
+/// The number as it is written in a clause.
+pub(super) fn literal(value: &Number, shape: &Shape) -> Result<String, String> {
+    Ok(match exact(value, shape)? {
+        Exact::Whole(number) => number.to_string(),
+        Exact::Decimal(text) => format!("decimal(\"{text}\")"),
+    })
+}
+
+/// A number that Cedar holds.
+enum Exact {
+    Whole(i64),
+    Decimal(String),
+}
+
+fn exact(value: &Number, shape: &Shape) -> Result<Exact, String> {
     match (value.as_i64(), shape) {
         (Some(whole), Shape::Decimal) => decimal(&whole.to_string()),
-        (Some(whole), _) => Ok(RestrictedExpression::new_long(whole)),
+        (Some(whole), _) => Ok(Exact::Whole(whole)),
         (None, _) if value.is_u64() => Err(format!("{value} is larger than policies can count; pass it as text")),
         (None, Shape::Long) => whole(value),
         (None, _) => decimal(&value.as_f64().map(|value| value.to_string()).unwrap_or_default()),
@@ -58,25 +79,25 @@ fn number(value: &Number, shape: &Shape) -> Result<RestrictedExpression, String>
 }
 
 /// `100.0` where an integer is declared.
-fn whole(value: &Number) -> Result<RestrictedExpression, String> {
+fn whole(value: &Number) -> Result<Exact, String> {
     match value.as_f64() {
-        Some(number) if number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0 => {
-            Ok(RestrictedExpression::new_long(number as i64))
-        }
+        Some(number) if number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0 => Ok(Exact::Whole(number as i64)),
         _ => Err(format!("{value} is no integer, and its tool declares one")),
     }
 }
 
 /// `text` is a number without an exponent.
-fn decimal(text: &str) -> Result<RestrictedExpression, String> {
+fn decimal(text: &str) -> Result<Exact, String> {
     let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
     let digits = |part: &str| part.chars().all(|c| c.is_ascii_digit());
     let unsigned = whole.strip_prefix('-').unwrap_or(whole);
-    let fits = digits(unsigned) && digits(part) && (1..=WHOLE_DIGITS).contains(&unsigned.len()) && (1..=DECIMALS).contains(&part.len());
-    if fits {
-        Ok(RestrictedExpression::new_decimal(format!("{whole}.{part}")))
+    let held = (1..=WHOLE_DIGITS).contains(&unsigned.len()) && (1..=DECIMALS).contains(&part.len());
+    if held && digits(unsigned) && digits(part) {
+        Ok(Exact::Decimal(format!("{whole}.{part}")))
     } else {
-        Err(format!("{text} has more digits than policies can hold, {WHOLE_DIGITS} and {DECIMALS} behind the point; pass it as text"))
+        Err(format!(
+            "{text} has more digits than policies can hold, {WHOLE_DIGITS} and {DECIMALS} behind the point; pass it as text"
+        ))
     }
 }
 
