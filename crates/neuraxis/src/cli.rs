@@ -368,7 +368,7 @@ pub(crate) enum ApprovalsCommand {
     Approve(DecideArgs),
     /// Say no.
     Deny(DecideArgs),
-    /// Answer another question: `reuse`, `rerun`, `run`, `complete`, `not_done` or `fail`.
+    /// Answer another question: `reuse`, `run`, `complete`, `not_done` or `fail`.
     Rule {
         /// The answer.
         decision: String,

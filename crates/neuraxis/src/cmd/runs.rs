@@ -68,6 +68,14 @@ pub(super) async fn run(context: &Context, command: RunsCommand) -> anyhow::Resu
             let done = context.client.post("/api/runs/retry", &body).await?;
             output::show(context.format, &done, |done| {
                 println!("{} retried, {} skipped", list(done, "retried").len(), list(done, "skipped").len());
+                for skipped in list(done, "skipped") {
+                    println!(
+                        "  {}  {} [{}]",
+                        output::short(text(skipped, "run")),
+                        text(skipped, "detail"),
+                        text(skipped, "code")
+                    );
+                }
             })?;
         }
     }

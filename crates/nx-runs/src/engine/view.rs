@@ -255,8 +255,11 @@ pub struct ApprovalView {
     pub hash: Digest,
     /// Whether the decider may change the arguments.
     pub edit: bool,
-    /// The answers that are possible: `approve`, `deny`; `reuse`, `rerun`, `complete`, `not_done`, `run`, `fail`.
+    /// The answers that are possible: `approve`, `deny`; `reuse`, `run`, `complete`, `not_done`, `fail`.
     pub choices: Vec<String>,
+    /// Ordinals of the recorded steps that `reuse` may name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub candidates: Vec<u64>,
     /// What the person is told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
