@@ -11,13 +11,20 @@ use crate::{
 
 pub(super) async fn run(context: &Context, command: ApprovalsCommand) -> anyhow::Result<()> {
     match command {
-        ApprovalsCommand::List { all } => {
-            let mut query = vec![("namespace", context.client.namespace().to_owned())];
+        ApprovalsCommand::List { all, limit, cursor } => {
+            let mut query = vec![
+                ("namespace", context.client.namespace().to_owned()),
+                ("limit", limit.clamp(1, 1000).to_string()),
+            ];
             query.extend(all.then(|| ("status", "any".to_owned())));
+            query.extend(cursor.map(|cursor| ("cursor", cursor)));
             let page = context.client.get("/api/approvals", &query).await?;
             output::show(context.format, &page, |page| {
                 let rows: Vec<Vec<String>> = list(page, "items").iter().map(row).collect();
                 output::table(&["approval", "call", "run", "question", "who", "status", "until", "arguments"], &rows);
+                if let Some(next) = page.get("next").and_then(Value::as_str) {
+                    println!("… more: --cursor {next}");
+                }
             })
         }
         ApprovalsCommand::Show { id } => {

@@ -1,7 +1,7 @@
 //! Runs, their steps and their events.
 
 use nx_runs::service::{
-    BulkRetried, ForkPoint, Inbox, Paged, RunEventView, RunStatus, RunSummary, RunView, StepStatus, StepView,
+    BulkRetried, ForkPoint, Inbox, Paged, ProgressView, RunEventView, RunStatus, RunSummary, RunView, StepStatus, StepView,
 };
 use nx_types::{Digest, EventId, Namespace, Problem, RunId, Seq, Timestamp};
 use serde::Serialize;
@@ -149,6 +149,10 @@ pub(crate) struct RunBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     forked_from: Option<ForkPointBody>,
+    /// How far executions are that a worker has now, where it says so (heartbeats). Not recorded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    progress: Vec<ProgressBody>,
     /// How many steps it has in all.
     steps_total: u64,
     /// Steps by ordinal; a page of them for long runs, the newest unless asked otherwise.
@@ -183,6 +187,7 @@ impl From<RunView> for RunBody {
             failure,
             deadline,
             forked_from,
+            progress,
             steps_total,
             steps,
             next_step,
@@ -200,6 +205,7 @@ impl From<RunView> for RunBody {
             failure,
             deadline,
             forked_from: forked_from.map(ForkPointBody::from),
+            progress: progress.into_iter().map(ProgressBody::from).collect(),
             steps_total,
             steps: steps.into_iter().map(StepBody::from).collect(),
             next_step,
@@ -209,6 +215,29 @@ impl From<RunView> for RunBody {
             reused,
             version,
         }
+    }
+}
+
+/// How far an execution is, as its worker said last.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ProgressBody {
+    /// The step's ordinal, if it has a record already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    step: Option<u64>,
+    /// The step's scope and name.
+    name: String,
+    /// When the worker said so.
+    #[schema(value_type = text::Instant)]
+    time: Timestamp,
+    /// What it said.
+    detail: Value,
+}
+
+impl From<ProgressView> for ProgressBody {
+    fn from(progress: ProgressView) -> Self {
+        let ProgressView { step, name, time, detail } = progress;
+        Self { step, name, time, detail }
     }
 }
 

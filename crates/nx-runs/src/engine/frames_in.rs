@@ -15,6 +15,8 @@ use crate::{
 
 /// Longest line of a log.
 const MAX_LINE: usize = 4096;
+/// Most bytes of what a heartbeat tells.
+const MAX_DETAIL: usize = 1024;
 /// Most lines of a run that wait to be written; the rest is dropped and counted.
 const MAX_LINES: usize = 256;
 
@@ -35,7 +37,7 @@ impl Engine {
                 }
             }
             Worker::Late { run, grant, outcome } => self.late(session, run, grant, outcome),
-            Worker::Heartbeat { .. } => {}
+            Worker::Heartbeat { run, call, detail, .. } => self.beat(session, run, call, detail),
             Worker::Carry { call, run, inc, state } => self.carry(session, call, (run, inc), state),
             Worker::Complete { run, inc, result } => match self.ingest(result) {
                 Ok(result) => self.ending(session, run, inc, Command::Complete { inc, result: Arc::new(result) }),
@@ -199,6 +201,19 @@ impl Engine {
         slot.log.push(LogLine { level, message, time: self.now });
         if !self.timers.is_set(Timer::Log(run)) {
             self.timers.set(Timer::Log(run), Some(self.now + nx_types::Duration::from_millis(500)));
+        }
+    }
+
+    /// Nothing of this is recorded: it is for people who look while it lasts.
+    fn beat(&mut self, session: SessionId, run: RunId, call: u64, detail: Option<serde_json::Value>) {
+        let Some(detail) = detail.filter(|detail| detail.to_string().len() <= MAX_DETAIL) else { return };
+        let Some(open) = self.sessions.get(&session) else { return };
+        let tool = open.tools.get(&call).filter(|tool| tool.run == run).map(|tool| tool.grant);
+        let Some(slot) = self.runs.get_mut(&run) else { return };
+        match tool {
+            Some(grant) => slot.run.beat(Err(grant), self.now, Arc::new(detail)),
+            None if slot.session == Some(session) => slot.run.beat(Ok(call), self.now, Arc::new(detail)),
+            None => {}
         }
     }
 

@@ -12,6 +12,7 @@ use super::{
     loading::Loaded,
     request::{Ruling, SignalRequest, StartRequest, Started},
     rows,
+    view::ProgressView,
 };
 use crate::{
     error::Error,
@@ -41,10 +42,22 @@ impl Engine {
                 self.out.push(Output::Reply { ticket, answer });
                 Ok(())
             }
+            Request::Progress { namespace, run } => {
+                let answer = Ok(Response::Progress(self.progress(&namespace, run)));
+                self.out.push(Output::Reply { ticket, answer });
+                Ok(())
+            }
         };
         if let Err(error) = done {
             self.out.push(Output::Reply { ticket, answer: Err(error) });
         }
+    }
+
+    /// How far the executions of a run are. One that is not in memory has none.
+    fn progress(&self, namespace: &Namespace, run: RunId) -> Vec<ProgressView> {
+        let slot = self.runs.get(&run).filter(|slot| slot.namespace == *namespace);
+        let beats = slot.into_iter().flat_map(|slot| slot.run.beats());
+        beats.map(|(step, name, time, detail)| ProgressView { step, name, time, detail: (**detail).clone() }).collect()
     }
 
     fn ask(&mut self, namespace: &Namespace, run: RunId, command: Command, ticket: Ticket) {

@@ -115,6 +115,9 @@ pub struct RunView {
     /// The run that it was forked from, and before which of its steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forked_from: Option<ForkPoint>,
+    /// How far executions are that a worker has now, where it says so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub progress: Vec<ProgressView>,
     /// How many steps it has in all.
     pub steps_total: u64,
     /// Steps by ordinal; a page of them for long runs, the newest unless asked otherwise.
@@ -135,6 +138,20 @@ pub struct RunView {
     pub reused: Option<u64>,
     /// Number of events of the run so far: where a watcher continues.
     pub version: u64,
+}
+
+/// How far an execution is, as its worker said last. Not recorded.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProgressView {
+    /// The step's ordinal, if it has a record already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<u64>,
+    /// The step's scope and name.
+    pub name: String,
+    /// When the worker said so.
+    pub time: Timestamp,
+    /// What it said.
+    pub detail: Value,
 }
 
 /// Where a fork left its parent.

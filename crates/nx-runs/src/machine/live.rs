@@ -62,6 +62,8 @@ pub(super) struct Call {
     pub(super) stage: Stage,
     /// Unused once records need not be asked about any more.
     pub(super) cleared: bool,
+    /// How far its execution is, as its worker said last.
+    pub(super) beat: Option<(Timestamp, Json)>,
 }
 
 impl Call {
@@ -103,6 +105,7 @@ impl Call {
             attempt: 0,
             stage: Stage::Waiting,
             cleared: false,
+            beat: None,
         })
     }
 

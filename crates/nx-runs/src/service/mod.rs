@@ -26,7 +26,7 @@ pub use crate::engine::{
         StepsPage,
     },
     view::{
-        ApprovalView, ForkPoint, Inbox, RunEventView, RunStatus, RunSummary, RunView, StepStatus, StepView, WhyNode,
+        ApprovalView, ForkPoint, Inbox, ProgressView, RunEventView, RunStatus, RunSummary, RunView, StepStatus, StepView, WhyNode,
         WorkerView,
     },
 };
