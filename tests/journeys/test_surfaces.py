@@ -284,7 +284,7 @@ class Surfaces(Journey):
             manifest(wrong)
             said.append(self.cli(server, "apply", "-f", "secret.yaml", expect=None))
         manifest(second, kind="Secrit")
-        said.append(self.cli(server, "apply", "-f", "secret.yaml", expect=1))
+        said.append(self.cli(server, "apply", "-f", "secret.yaml", expect=3))
         for args in (
             ("get", "secrets"), ("get", "secret/shop", "-o", "yaml"), ("describe", "secret", "shop"),
             ("describe", "secret", "shop", "-o", "yaml"), ("events", "--limit", "1000"),

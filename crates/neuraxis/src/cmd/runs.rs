@@ -295,7 +295,9 @@ async fn lines(context: &Context, run: &str, from: &mut u64) -> Vec<String> {
         let data = event.get("data").unwrap_or(&Value::Null);
         for line in list(data, "lines") {
             let clock = text(line, "time").get(11..19).unwrap_or_default();
-            lines.push(format!("  {clock}Z {:<7} {}", text(line, "level"), text(line, "message")));
+            let step = Some(text(line, "step")).filter(|step| !step.is_empty());
+            let step = step.map(|step| format!("{step}: ")).unwrap_or_default();
+            lines.push(format!("  {clock}Z {:<7} {step}{}", text(line, "level"), text(line, "message")));
         }
         if number(data, "dropped") > 0 {
             lines.push(format!("  … {} logged lines were dropped", number(data, "dropped")));

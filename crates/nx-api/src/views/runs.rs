@@ -221,11 +221,7 @@ impl From<RunView> for RunBody {
 /// How far an execution is, as its worker said last.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ProgressBody {
-    /// The step's ordinal, if it has a record already.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    step: Option<u64>,
-    /// The step's scope and name.
+    /// The step, tool or undo function, or the agent itself.
     name: String,
     /// When the worker said so.
     #[schema(value_type = text::Instant)]
@@ -236,8 +232,8 @@ pub(crate) struct ProgressBody {
 
 impl From<ProgressView> for ProgressBody {
     fn from(progress: ProgressView) -> Self {
-        let ProgressView { step, name, time, detail } = progress;
-        Self { step, name, time, detail }
+        let ProgressView { name, time, detail } = progress;
+        Self { name, time, detail }
     }
 }
 
@@ -402,7 +398,7 @@ pub(crate) struct RunEventBody {
     /// The place in the run, from 1: pass as `after` to continue.
     version: u64,
     /// The event's id, a UUID version 7.
-    #[schema(value_type = String, format = Uuid)]
+    #[schema(value_type = String, format = "uuid")]
     id: EventId,
     /// What happened.
     #[serde(rename = "type")]

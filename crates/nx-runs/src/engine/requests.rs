@@ -12,6 +12,7 @@ use super::{
     loading::Loaded,
     request::{Ruling, SignalRequest, StartRequest, Started},
     rows,
+    slot::Beat,
     view::ProgressView,
 };
 use crate::{
@@ -56,8 +57,15 @@ impl Engine {
     /// How far the executions of a run are. One that is not in memory has none.
     fn progress(&self, namespace: &Namespace, run: RunId) -> Vec<ProgressView> {
         let slot = self.runs.get(&run).filter(|slot| slot.namespace == *namespace);
-        let beats = slot.into_iter().flat_map(|slot| slot.run.beats());
-        beats.map(|(step, name, time, detail)| ProgressView { step, name, time, detail: (**detail).clone() }).collect()
+        let Some(slot) = slot else { return Vec::new() };
+        let beats = slot.beats.of(slot.run.incarnation());
+        let heard = beats.filter(|(session, _)| self.sessions.contains_key(session));
+        let view = |beat: &Beat| ProgressView {
+            name: beat.name.clone().unwrap_or_else(|| slot.row.summary.agent.clone()),
+            time: beat.time,
+            detail: beat.detail.clone().unwrap_or_default(),
+        };
+        heard.map(|(_, beat)| view(beat)).collect()
     }
 
     fn ask(&mut self, namespace: &Namespace, run: RunId, command: Command, ticket: Ticket) {

@@ -13,7 +13,7 @@ use super::{
     loading::Loaded,
     record::Record,
     rows::{self, RunRow},
-    slot::{Causes, Slot},
+    slot::{Beats, Causes, Slot},
     timers::Timer,
     view::{RunStatus, RunSummary},
 };
@@ -163,6 +163,7 @@ impl Engine {
             version: None,
             trace: None,
             log: Vec::new(),
+            beats: Beats::default(),
             parking: false,
         })
     }

@@ -143,10 +143,7 @@ pub struct RunView {
 /// How far an execution is, as its worker said last. Not recorded.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProgressView {
-    /// The step's ordinal, if it has a record already.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub step: Option<u64>,
-    /// The step's scope and name.
+    /// The step, tool or undo function, or the agent itself.
     pub name: String,
     /// When the worker said so.
     pub time: Timestamp,

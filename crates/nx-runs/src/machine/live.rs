@@ -62,8 +62,6 @@ pub(super) struct Call {
     pub(super) stage: Stage,
     /// Unused once records need not be asked about any more.
     pub(super) cleared: bool,
-    /// How far its execution is, as its worker said last.
-    pub(super) beat: Option<(Timestamp, Json)>,
 }
 
 impl Call {
@@ -105,7 +103,6 @@ impl Call {
             attempt: 0,
             stage: Stage::Waiting,
             cleared: false,
-            beat: None,
         })
     }
 

@@ -9,7 +9,7 @@ use super::{
     approval::Approval,
     command::{Obligation, Start},
     durable::{Durable, Phase},
-    event::{Created, Json, Kind, RunEvent, Wait},
+    event::{Created, Kind, RunEvent, Wait},
     live::{Live, LiveTimer, Stage},
     record::State,
 };
@@ -110,27 +110,6 @@ impl Run {
     pub fn waits(&self) -> impl Iterator<Item = (u64, String, &Wait)> {
         let records = &self.durable.records;
         self.durable.open.iter().filter_map(|(&n, open)| Some((n, records.label(n), open.wait.as_ref()?)))
-    }
-
-    /// Takes in how far an execution is: of the agent's call, or of a step that another worker executes.
-    pub fn beat(&mut self, call: Result<u64, Grant>, now: Timestamp, detail: Json) {
-        let calls = &mut self.live.calls;
-        let call = match call {
-            Ok(call) => calls.get_mut(&call),
-            Err(grant) => calls.values_mut().find(|call| call.n == Some(grant.step) && call.attempt == grant.attempt),
-        };
-        if let Some(call) = call {
-            call.beat = Some((now, detail));
-        }
-    }
-
-    /// How far executions are, where their workers said so: ordinal (of those that are recorded), name, when, and what.
-    pub fn beats(&self) -> impl Iterator<Item = (Option<u64>, String, Timestamp, &Json)> {
-        self.live.calls.values().filter_map(|call| {
-            let (time, detail) = call.beat.as_ref()?;
-            let name = call.n.map_or_else(|| call.step.name.clone(), |n| self.durable.records.label(n));
-            Some((call.n, name, *time, detail))
-        })
     }
 
     /// Steps in doubt.
