@@ -131,11 +131,13 @@ export interface Approval {
   hash: string;
   edit: boolean;
   choices: string[];
+  candidates: number[];
   message?: string;
   created: string;
   deadline?: string;
   decided_by?: string;
   reason?: string;
+  edited?: unknown;
 }
 
 export interface RunDetail extends Run {

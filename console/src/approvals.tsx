@@ -1,5 +1,5 @@
 import { useState } from "preact/hooks";
-import { get, post, type Approval } from "./api";
+import { get, post, type Approval, type RunDetail } from "./api";
 import { Json, Link, Problem, Status, Time, short, useInterval, useLoad } from "./parts";
 
 const QUESTIONS: Record<string, string> = {
@@ -10,13 +10,56 @@ const QUESTIONS: Record<string, string> = {
   standalone: "Your decision is asked.",
 };
 
+/** What each answer means, where the word alone may not say it. */
+const MEANINGS: Record<string, string> = {
+  reuse: "take the recorded value",
+  run: "execute it now, with these arguments",
+  complete: "it took place: give its value",
+  not_done: "it did not take place: execute it again",
+  fail: "fail the step",
+};
+
+/** The recorded steps that may stand for this one, each with its own button. */
+function Candidates({ approval, reuse }: { approval: Approval; reuse: (step: number) => () => void }) {
+  const step = (n: number) =>
+    get<RunDetail>(`/api/runs/${approval.run}`, { after: n - 1, limit: 1 }).then((run) => run.steps[0]);
+  const { value, problem } = useLoad(() => Promise.all(approval.candidates.map(step)), approval.id);
+  return (
+    <>
+      <Problem text={problem} />
+      {value?.map(
+        (step) =>
+          step && (
+            <div class="candidate" key={step.n}>
+              <div class="bar">
+                <span class="note">
+                  step {step.n}, recorded: <b>{step.name}</b> {step.key}
+                </span>
+                <Status status={step.status} />
+                <span class="spacer" />
+                <button class="reuse" title={MEANINGS.reuse} onClick={reuse(step.n)}>
+                  reuse step {step.n}
+                </button>
+              </div>
+              <Json value={{ arguments: step.args, value: step.value }} />
+            </div>
+          ),
+      )}
+    </>
+  );
+}
+
 export function ApprovalCard({ approval, changed }: { approval: Approval; changed: () => void }) {
   const [reason, setReason] = useState("");
   const [edited, setEdited] = useState<string>();
+  const [given, setGiven] = useState<string>();
   const [problem, setProblem] = useState<string>();
-  const decide = (decision: string) => async () => {
+  const decide = (decision: string, more: Record<string, unknown> = {}) => async () => {
+    // What the step gave is asked for before it is completed.
+    if (decision === "complete" && given === undefined) return setGiven("null");
     try {
-      const body: Record<string, unknown> = { decision, hash: approval.hash };
+      const body: Record<string, unknown> = { decision, hash: approval.hash, ...more };
+      if (decision === "complete" && given !== undefined) body.value = JSON.parse(given);
       if (reason) body.reason = reason;
       if (edited !== undefined && decision === "approve") body.args = JSON.parse(edited);
       await post(`/api/approvals/${approval.id}/decide`, body);
@@ -27,6 +70,8 @@ export function ApprovalCard({ approval, changed }: { approval: Approval; change
     }
   };
   const waiting = approval.status === "waiting";
+  // Where recorded steps can be named, each has its own button.
+  const choices = approval.choices.filter((choice) => choice !== "reuse" || approval.candidates.length === 0);
   return (
     <article class={`approval ${approval.status}`}>
       <div class="bar">
@@ -51,11 +96,20 @@ export function ApprovalCard({ approval, changed }: { approval: Approval; change
         <textarea rows={6} value={edited} onInput={(event) => setEdited(event.currentTarget.value)} aria-label="arguments" />
       )}
       <p class="hint">the decision is bound to these exact arguments: SHA-256 {approval.hash.slice(0, 24)}…</p>
+      {waiting && approval.candidates.length > 0 && (
+        <Candidates approval={approval} reuse={(step) => decide("reuse", { step })} />
+      )}
+      {waiting && given !== undefined && (
+        <label class="given">
+          the value that the step gave, JSON; then press complete again
+          <textarea rows={3} value={given} onInput={(event) => setGiven(event.currentTarget.value)} />
+        </label>
+      )}
       {waiting ? (
         <div class="bar">
           <input placeholder="reason, for the record" value={reason} onInput={(event) => setReason(event.currentTarget.value)} />
-          {approval.choices.map((choice) => (
-            <button key={choice} class={choice} onClick={decide(choice)}>
+          {choices.map((choice) => (
+            <button key={choice} class={choice} title={MEANINGS[choice]} onClick={decide(choice)}>
               {choice.replace("_", " ")}
             </button>
           ))}
@@ -66,6 +120,7 @@ export function ApprovalCard({ approval, changed }: { approval: Approval; change
       ) : (
         <p class="note">
           {approval.decided_by && `by ${approval.decided_by}`} {approval.reason && `· ${approval.reason}`}
+          {approval.edited !== undefined && ` · arguments edited: ${JSON.stringify(approval.edited)}`}
         </p>
       )}
       <Problem text={problem} />

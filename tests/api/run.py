@@ -1,4 +1,5 @@
-"""Every operation of the API against its OpenAPI description: schemathesis, all checks, a fixed seed.
+"""Every operation of the API against its OpenAPI description: what a busy server answers, then schemathesis, all checks, a
+fixed seed.
 
 What is left out, and why, stands in EXCLUDED and in schemathesis.toml; nothing else may fail.
 """
@@ -10,6 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
+
+import answers
 
 BINARY = os.environ["NEURAXIS_BIN"]
 SCHEMATHESIS = os.environ["PATH_TO_SCHEMATHESIS"]
@@ -23,31 +26,44 @@ EXCLUDED = {
 }
 
 
-def main():
-    with tempfile.TemporaryDirectory(prefix="nx-api-") as directory:
+class Server:
+    """The binary on a free port, with its own data directory."""
+
+    def __init__(self, directory, *args):
         log = pathlib.Path(directory) / "server.log"
         with log.open("wb") as out:
-            server = subprocess.Popen(
-                [BINARY, "up", "--data", f"{directory}/data", "--listen", "127.0.0.1:0"],
-                stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+            self.child = subprocess.Popen(
+                [BINARY, "up", "--data", f"{directory}/data", "--listen", "127.0.0.1:0", *args],
+                stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=directory,
             )
-        try:
-            return check(ready(server, log), directory)
-        finally:
-            server.kill()
-            server.wait()
+        self.log = log
+
+    def __enter__(self):
+        found = wait(lambda: self.child.poll() is not None or re.search(r"^ready (\S+)$", self.log.read_text(), re.M), "server")
+        if found is True:
+            sys.exit(f"the server did not start:\n{self.log.read_text()}")
+        return found.group(1)
+
+    def __exit__(self, *_):
+        self.child.kill()
+        self.child.wait()
 
 
-def ready(server, log):
+def wait(condition, what):
     end = time.monotonic() + 60
     while time.monotonic() < end:
-        found = re.search(r"^ready (\S+)$", log.read_text(), re.M)
+        found = condition()
         if found:
-            return found.group(1)
-        if server.poll() is not None:
-            break
+            return found
         time.sleep(0.05)
-    sys.exit(f"the server did not start:\n{log.read_text()}")
+    sys.exit(f"waited in vain for the {what}")
+
+
+def main():
+    with tempfile.TemporaryDirectory(prefix="nx-api-") as directory, Server(directory, "--example", "parcels") as url:
+        print(f"api: {answers.check(url, wait)} answers are as described")
+    with tempfile.TemporaryDirectory(prefix="nx-api-") as directory, Server(directory) as url:
+        return check(url, directory)
 
 
 def check(url, directory):

@@ -26,6 +26,8 @@ pub struct Call {
     pub(crate) call: Option<u64>,
     pub(crate) grant: Option<Grant>,
     pub(crate) idempotency_key: Option<Arc<str>>,
+    /// The step, tool or function, for people.
+    pub(crate) name: Arc<str>,
 }
 
 impl Call {
@@ -48,18 +50,26 @@ impl Call {
     /// Says that it is alive and how far it is; at most 1 KiB of JSON, more is left out.
     pub fn heartbeat<T: Serialize + ?Sized>(&self, detail: &T) {
         let detail = json::encode(detail, "the heartbeat").ok().filter(|value| value.to_string().len() <= DETAIL_BYTES);
-        self.link.tell(&mut frames::Worker::Heartbeat { run: self.run, inc: self.inc, call: self.call, detail });
+        let name = Some(self.name.to_string());
+        self.link.tell(&mut frames::Worker::Heartbeat { run: self.run, inc: self.inc, call: self.call, name, detail });
     }
 
     /// Attaches a line to the step; at most 4 KiB. Lines beyond what the connection takes are left out.
     pub fn log(&self, level: Level, message: impl Into<String>) {
-        self.link.tell(&mut log_frame(self.run, self.inc, self.call, level, message.into()));
+        let of = (self.call, Some(self.name.to_string()));
+        self.link.tell(&mut log_frame((self.run, self.inc), of, level, message.into()));
     }
 }
 
-pub(crate) fn log_frame(run: RunId, inc: u32, call: Option<u64>, level: Level, mut message: String) -> frames::Worker {
+/// A line of a run's incarnation, and of what within it: the call and its name, or neither.
+pub(crate) fn log_frame(
+    (run, inc): (RunId, u32),
+    (call, name): (Option<u64>, Option<String>),
+    level: Level,
+    mut message: String,
+) -> frames::Worker {
     message.truncate(message.floor_char_boundary(LOG_BYTES));
-    frames::Worker::Log { run, inc, call, level: level.as_str().to_owned(), message }
+    frames::Worker::Log { run, inc, call, name, level: level.as_str().to_owned(), message }
 }
 
 impl fmt::Debug for Call {

@@ -81,6 +81,9 @@ pub enum Worker {
         /// The call being executed, if one is meant.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         call: Option<u64>,
+        /// The step, tool or function that says so; the agent itself when left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
         /// Progress for people; at most 1 KiB.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         detail: Option<Value>,
@@ -144,6 +147,9 @@ pub enum Worker {
         /// The call during which it was logged, if any.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         call: Option<u64>,
+        /// The step, tool or function that logs; the agent itself when left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
         /// `debug`, `info`, `warning` or `error`.
         level: String,
         /// The text.

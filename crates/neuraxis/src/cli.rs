@@ -362,6 +362,12 @@ pub(crate) enum ApprovalsCommand {
         /// Also what was decided.
         #[arg(long)]
         all: bool,
+        /// Most approvals.
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+        /// Continue after this cursor.
+        #[arg(long)]
+        cursor: Option<String>,
     },
     /// Show a question with its exact arguments.
     Show {
@@ -373,7 +379,7 @@ pub(crate) enum ApprovalsCommand {
     Approve(DecideArgs),
     /// Say no.
     Deny(DecideArgs),
-    /// Answer another question: `reuse`, `rerun`, `run`, `complete`, `not_done` or `fail`.
+    /// Answer another question: `reuse`, `run`, `complete`, `not_done` or `fail`.
     Rule {
         /// The answer.
         decision: String,
@@ -473,7 +479,7 @@ pub(crate) struct EventsArgs {
 pub(crate) enum AuditCommand {
     /// Check every record, the tree, checkpoints and state.
     #[command(
-        after_help = "Examples:\n  neuraxis audit verify --data ./neuraxis-data --checkpoint kept.txt\n  neuraxis audit verify --tiles ./export"
+        after_help = "Examples:\n  neuraxis audit verify --data ./neuraxis-data --checkpoint kept.txt\n  neuraxis audit verify --tiles ./export --key \"$(neuraxis audit key)\"\n  neuraxis audit verify --proof event3.txt --key \"$(neuraxis audit key)\""
     )]
     Verify {
         /// A data directory whose server is stopped; the running server's log when left out.
@@ -482,6 +488,9 @@ pub(crate) enum AuditCommand {
         /// An exported tile directory, checked without any server.
         #[arg(long, conflicts_with = "data")]
         tiles: Option<PathBuf>,
+        /// A proof of one event, as `audit prove` prints it, checked without any server.
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "tiles", "checkpoint"])]
+        proof: Option<PathBuf>,
         /// A checkpoint that was kept elsewhere: finds truncation and rewriting.
         #[arg(long, value_name = "FILE")]
         checkpoint: Option<PathBuf>,
@@ -500,7 +509,7 @@ pub(crate) enum AuditCommand {
     Key,
     /// Write the tree as C2SP tlog-tiles.
     Tiles {
-        /// A new directory on the server's machine.
+        /// A new directory on this machine.
         to: PathBuf,
     },
 }

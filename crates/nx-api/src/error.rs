@@ -122,6 +122,8 @@ impl ErrorCode for Error {
             Self::Forwarded(_) => "NX-API-0016",
             Self::NotReady => "NX-API-0017",
             Self::Journal(error) => return error.code(),
+            // What the log says is more to the point than that it refused.
+            Self::Runs(nx_runs::Error::Journal(problem)) => return problem.code.clone(),
             Self::Runs(error) => return error.code(),
             Self::Control(error) => return error.code(),
         })

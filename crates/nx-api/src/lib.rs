@@ -16,6 +16,7 @@ mod serve;
 mod site;
 mod status;
 mod stream;
+mod views;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 

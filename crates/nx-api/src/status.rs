@@ -33,6 +33,9 @@ pub(crate) fn of_runs(error: &nx_runs::Error) -> StatusCode {
         E::FrameTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         E::Limit { .. } => StatusCode::TOO_MANY_REQUESTS,
         E::Closed => StatusCode::SERVICE_UNAVAILABLE,
+        E::Journal(problem) if matches!(problem.code.as_str(), "NX-JRN-0007" | "NX-JRN-0008") => {
+            StatusCode::INSUFFICIENT_STORAGE
+        }
         E::Journal(problem) if problem.retryable => StatusCode::SERVICE_UNAVAILABLE,
         E::Journal(_) | E::Record { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::BAD_REQUEST,

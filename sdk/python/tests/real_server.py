@@ -5,6 +5,7 @@ NEURAXIS_BIN=target/debug/neuraxis PYTHONPATH=src:tests python -m unittest real_
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -114,7 +115,6 @@ class Proxy:
         host, _, port = target.rpartition(":")
         self.target = (host, int(port))
         self.left = -1
-        self.connections: List[socket.socket] = []
         self.listening = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self.listening.getsockname()[1]}"
         threading.Thread(target=self.accept, daemon=True).start()
@@ -123,15 +123,20 @@ class Proxy:
         while True:
             try:
                 near, _ = self.listening.accept()
-                far = socket.create_connection(self.target)
             except OSError:
                 return
-            self.connections = [near, far]
-            for one, other in ((near, far), (far, near)):
-                threading.Thread(target=self.pump, args=(one, other), daemon=True).start()
+            threading.Thread(target=self.carry, args=(near,), daemon=True).start()
+
+    def carry(self, near: socket.socket) -> None:
+        """Both directions of one connection, to its end."""
+        with near, contextlib.suppress(OSError), socket.create_connection(self.target) as far:
+            back = threading.Thread(target=self.pump, args=(far, near), daemon=True)
+            back.start()
+            self.pump(near, far)
+            back.join()
 
     def pump(self, one: socket.socket, other: socket.socket) -> None:
-        try:
+        with contextlib.suppress(OSError):
             while True:
                 piece = one.recv(1 << 16)
                 if not piece:
@@ -140,13 +145,9 @@ class Proxy:
                 self.left -= 1
                 if self.left == 0:
                     break
-        except OSError:
-            pass
         for end in (one, other):
-            try:
+            with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
 
 
 class RealServer(unittest.TestCase):

@@ -425,7 +425,7 @@ class Agents(Harness):
         lines = [(line["level"], line["message"][:12], line.get("call")) for line in self.server.logs]
         self.assertEqual(lines, [("info", "hello agent", None), ("info", "hello step", 1), ("warning", "x" * 12, 2)])
         self.assertEqual(len(self.server.logs[2]["message"]), 4096)
-        self.assertEqual(beats, [{"t": "heartbeat", "run": run.id, "inc": 1, "call": 1, "detail": {"done": 1}}])
+        self.assertEqual(beats, [{"t": "heartbeat", "run": run.id, "inc": 1, "call": 1, "name": "talks", "detail": {"done": 1}}])
 
     async def test_large_values_travel_as_blobs(self) -> None:
         self.listener.refuse_uploads = 1

@@ -58,7 +58,7 @@ pub(super) async fn call(ctx: &Ctx, settings: Settings, body: Body, work: Option
     let name: Box<str> = settings.name.as_str().into();
     let outcome = match &work {
         Some(work) if optimistic(run, work, &settings) => {
-            let call = handle(run, number, None);
+            let call = handle(run, number, &name, None);
             Some(attempt(|| (work.run)(call, None), settings.timeout_ms).await)
         }
         _ => None,
@@ -139,7 +139,7 @@ fn optimistic(run: &Run, work: &Work, settings: &Settings) -> bool {
     matches!(work.effect, Effect::Code | Effect::Read) && settings.approve.is_none() && run.is_live()
 }
 
-fn handle(run: &Run, number: u64, grant: Option<&Execute>) -> Call {
+fn handle(run: &Run, number: u64, name: &str, grant: Option<&Execute>) -> Call {
     Call {
         link: run.link.clone(),
         run: run.id(),
@@ -147,6 +147,7 @@ fn handle(run: &Run, number: u64, grant: Option<&Execute>) -> Call {
         call: Some(number),
         grant: grant.map(|grant| grant.grant),
         idempotency_key: grant.and_then(|grant| grant.idempotency_key.as_deref().map(Arc::from)),
+        name: Arc::from(name),
     }
 }
 
@@ -266,7 +267,7 @@ impl Answers<'_> {
 
     /// Code is executed within the agent and ends with it; anything else goes on should the agent be dropped.
     async fn execute(&self, grant: Execute, work: &Work) -> Result<Reply, Error> {
-        let call = handle(self.run, self.number, Some(&grant));
+        let call = handle(self.run, self.number, &self.name, Some(&grant));
         let args = match grant.args {
             Some(args) => Some(self.run.link.open(self.run.id(), args).await?),
             None => None,
@@ -297,7 +298,7 @@ impl Answers<'_> {
         let call = Call {
             idempotency_key: idempotency_key.as_deref().map(Arc::from),
             grant: Some(grant),
-            ..handle(self.run, self.number, None)
+            ..handle(self.run, self.number, &self.name, None)
         };
         let probed = async {
             let args = self.run.link.open(self.run.id(), args).await?;

@@ -252,7 +252,7 @@ impl Ctx {
 
     /// Attaches a line to the run; at most 4 KiB. Lines beyond what the connection takes are left out.
     pub fn log(&self, level: Level, message: impl Into<String>) {
-        self.run.link.tell(&mut log_frame(self.run_id(), self.run.inc(), None, level, message.into()));
+        self.run.link.tell(&mut log_frame((self.run_id(), self.run.inc()), (None, None), level, message.into()));
     }
 
     /// Branches that run at the same time, each with steps of its own. The name tells groups apart; groups without

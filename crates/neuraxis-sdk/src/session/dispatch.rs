@@ -26,6 +26,8 @@ struct Request {
     grant: Grant,
     idempotency_key: Option<String>,
     timeout_ms: Option<u64>,
+    /// The tool or function, for people.
+    name: String,
 }
 
 impl Connection<'_> {
@@ -52,15 +54,17 @@ impl Connection<'_> {
             }
             Server::Tool { call, run, grant, toolset, tool, args, idempotency_key, timeout_ms } => {
                 let function = self.session.offers.tool(&toolset, &tool);
-                let name = format!("tool `{toolset}/{tool}`");
+                let name = format!("{toolset}/{tool}");
+                let what = format!("tool `{name}`");
                 let args = Args { args, result: None };
-                self.request(Request { call, run, grant, idempotency_key, timeout_ms }, function, &name, args);
+                self.request(Request { call, run, grant, idempotency_key, timeout_ms, name }, function, &what, args);
             }
-            Server::Undo { call, run, grant, agent: _, function, args, result, idempotency_key } => {
-                let name = format!("function `{function}`");
-                let function = self.session.offers.function(&function);
-                let request = Request { call, run, grant, idempotency_key: Some(idempotency_key), timeout_ms: None };
-                self.request(request, function, &name, Args { args, result: Some(result) });
+            Server::Undo { call, run, grant, agent: _, function: name, args, result, idempotency_key } => {
+                let what = format!("function `{name}`");
+                let function = self.session.offers.function(&name);
+                let idempotency_key = Some(idempotency_key);
+                let request = Request { call, run, grant, idempotency_key, timeout_ms: None, name };
+                self.request(request, function, &what, Args { args, result: Some(result) });
             }
             Server::Goodbye { problem, retry_ms } => return Err(End::Goodbye { problem, retry_ms }),
             Server::Welcome(_) => return Err(End::Lost("the server said welcome twice".to_owned())),
@@ -214,7 +218,7 @@ impl Args {
 }
 
 async fn execute(link: Arc<Link>, request: Request, function: ToolFn, args: Args) {
-    let Request { call, run, grant, idempotency_key, timeout_ms } = request;
+    let Request { call, run, grant, idempotency_key, timeout_ms, name } = request;
     let handle = Call {
         link: link.clone(),
         run,
@@ -222,6 +226,7 @@ async fn execute(link: Arc<Link>, request: Request, function: ToolFn, args: Args
         call: None,
         grant: Some(grant),
         idempotency_key: idempotency_key.as_deref().map(Arc::from),
+        name: name.into(),
     };
     let work = async {
         let args = args.open(&link, run).await?;

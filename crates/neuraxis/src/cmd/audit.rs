@@ -5,9 +5,10 @@ use std::{path::Path, process::ExitCode};
 use anyhow::Context as _;
 use nx_journal::{
     Options,
-    tlog::CHECKPOINT_PATH,
+    tlog::{CHECKPOINT_PATH, Proof, Verifier},
     verify::{Audit, Report, VerifyOptions, outside_checkpoint, verify_export},
 };
+use nx_types::Header;
 use serde_json::{Value, json};
 
 use super::{Context, list, number, text};
@@ -15,7 +16,22 @@ use crate::{cli::AuditCommand, output, unpack};
 
 pub(super) async fn run(context: &Context, command: AuditCommand) -> anyhow::Result<ExitCode> {
     match command {
-        AuditCommand::Verify { data, tiles, checkpoint, key } => {
+        AuditCommand::Verify { proof: Some(proof), key, .. } => {
+            let proved = of_proof(&proof, key.as_deref())?;
+            output::show(context.format, &proved, |proved| {
+                println!(
+                    "event {} ({} of {}, {}) stands in {} of {} events",
+                    number(proved, "seq"),
+                    text(proved, "type"),
+                    text(proved, "subject"),
+                    output::moment(text(proved, "recorded")),
+                    text(proved, "log"),
+                    number(proved, "size"),
+                );
+                println!("root {}\nintact", text(proved, "root"));
+            })?;
+        }
+        AuditCommand::Verify { data, tiles, checkpoint, key, proof: None } => {
             let outside = checkpoint
                 .map(|path| std::fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display())))
                 .transpose()?;
@@ -71,6 +87,21 @@ fn of_tiles(tiles: &Path, outside: Option<String>, key: Option<&str>) -> anyhow:
     let outside = outside.map(|note| outside_checkpoint(note.as_bytes(), Some(&key))).transpose()?;
     let report = verify_export(tiles, &key, &outside.into_iter().collect::<Vec<_>>())?;
     Ok(value(&report))
+}
+
+/// What a proof proves: nothing but the file and the log's public key is needed.
+fn of_proof(path: &Path, key: Option<&str>) -> anyhow::Result<Value> {
+    let key: Verifier = key.context("give the verifier key with --key; `neuraxis audit key` prints it")?.parse()?;
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    let proof = Proof::parse(&bytes)?;
+    let checkpoint = proof.verify(&key)?;
+    let header = Header::decode(&proof.leaf.header).context("the proved leaf is not one of an event that this release knows")?;
+    anyhow::ensure!(header.seq == proof.seq, "the proved leaf is of event {}, not of {}", header.seq, proof.seq);
+    Ok(json!({
+        "intact": true, "seq": header.seq, "type": header.kind.as_str(), "subject": header.subject.as_str(),
+        "namespace": header.namespace.as_str(), "recorded": header.recorded, "log": checkpoint.origin,
+        "size": checkpoint.size, "root": checkpoint.root.to_string(),
+    }))
 }
 
 fn value(report: &Report) -> Value {

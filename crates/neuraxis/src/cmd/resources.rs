@@ -118,6 +118,22 @@ fn parse(content: &str, name: &str, dir: &Path) -> anyhow::Result<Vec<Value>> {
     Ok(manifests)
 }
 
+/// Every resource of a kind, whatever the size of the server's pages.
+async fn all(context: &Context, kind: &str) -> anyhow::Result<Value> {
+    let mut items = Vec::new();
+    let mut cursor: Option<String> = None;
+    loop {
+        let mut query = vec![("namespace", context.client.namespace().to_owned()), ("limit", "500".to_owned())];
+        query.extend(cursor.take().map(|cursor| ("cursor", cursor)));
+        let page = context.client.get(&Client::path(&["resources", kind]), &query).await?;
+        items.extend(list(&page, "items").iter().cloned());
+        match page.get("next").and_then(Value::as_str) {
+            Some(next) => cursor = Some(next.to_owned()),
+            None => return Ok(json!({"items": items})),
+        }
+    }
+}
+
 pub(super) async fn get(context: &Context, args: GetArgs) -> anyhow::Result<()> {
     let query = [("namespace", context.client.namespace().to_owned())];
     let (kind, name) = split(&args.kind, args.name.as_deref());
@@ -127,7 +143,7 @@ pub(super) async fn get(context: &Context, args: GetArgs) -> anyhow::Result<()> 
             output::show(context.format, &resource, |resource| print!("{}", manifest::to_yaml(resource)))
         }
         None => {
-            let page = context.client.get(&Client::path(&["resources", kind]), &query).await?;
+            let page = all(context, kind).await?;
             output::show(context.format, &page, |page| {
                 let rows: Vec<Vec<String>> = list(page, "items").iter().map(row).collect();
                 output::table(&["kind", "name", "generation", "status"], &rows);

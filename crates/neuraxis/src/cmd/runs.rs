@@ -55,7 +55,7 @@ pub(super) async fn run(context: &Context, command: RunsCommand) -> anyhow::Resu
         RunsCommand::Fork { run, at, input, result, live } => {
             let parse = |value: Option<String>| value.map(|value| json_argument(&value)).transpose();
             let body = json!({"at_step": at, "input": parse(input)?, "result": parse(result)?, "live": live});
-            let forked = context.client.post(&format!("{}/fork", path(&run)), &drop_nulls(body)).await?;
+            let forked = post(context, &run, "fork", body).await?;
             output::show(context.format, &forked, |forked| println!("{}", text(forked, "run")))?;
         }
         RunsCommand::Retry { run: Some(run), .. } => act(context, &run, "retry", json!({})).await?,
@@ -68,6 +68,14 @@ pub(super) async fn run(context: &Context, command: RunsCommand) -> anyhow::Resu
             let done = context.client.post("/api/runs/retry", &body).await?;
             output::show(context.format, &done, |done| {
                 println!("{} retried, {} skipped", list(done, "retried").len(), list(done, "skipped").len());
+                for skipped in list(done, "skipped") {
+                    println!(
+                        "  {}  {} [{}]",
+                        output::short(text(skipped, "run")),
+                        text(skipped, "detail"),
+                        text(skipped, "code")
+                    );
+                }
             })?;
         }
     }
@@ -85,8 +93,15 @@ fn path(run: &str) -> String {
     Client::path(&["runs", run])
 }
 
+async fn post(context: &Context, run: &str, verb: &str, mut body: Value) -> anyhow::Result<Value> {
+    if let Some(fields) = body.as_object_mut() {
+        fields.insert("namespace".to_owned(), context.client.namespace().into());
+    }
+    context.client.post(&format!("{}/{verb}", path(run)), &drop_nulls(body)).await
+}
+
 async fn act(context: &Context, run: &str, verb: &str, body: Value) -> anyhow::Result<()> {
-    let answer = context.client.post(&format!("{}/{verb}", path(run)), &drop_nulls(body)).await?;
+    let answer = post(context, run, verb, body).await?;
     output::show(context.format, &answer, |_| println!("{run}: {verb} recorded"))
 }
 
@@ -189,6 +204,10 @@ fn show(run: &Value, full: bool) {
             }
         }
     }
+    for progress in list(run, "progress") {
+        let detail = progress.get("detail").map(|detail| output::cut(&detail.to_string(), 100)).unwrap_or_default();
+        println!("      … {}: {detail}, at {}", text(progress, "name"), output::moment(text(progress, "time")));
+    }
     if let Some(next) = run.get("next_step").and_then(Value::as_u64) {
         println!("      … {} steps in all: --after {next}", number(run, "steps_total"));
     }
@@ -221,7 +240,7 @@ pub(super) fn is_over(status: &str) -> bool {
 /// Follows a run: each step as it ends, then one line about the whole.
 async fn watch(context: &Context, run: &str) -> anyhow::Result<ExitCode> {
     let mut screen = Screen::new(context.format);
-    let (mut version, mut rounds) = (0, 0);
+    let (mut version, mut rounds, mut logged) = (0, 0, 0);
     let mut lost: Option<tokio::time::Instant> = None;
     let view = loop {
         // The second look is a short one: a run that is still queued then says what it waits for.
@@ -232,6 +251,9 @@ async fn watch(context: &Context, run: &str) -> anyhow::Result<ExitCode> {
                 lost = None;
                 version = number(&view, "version");
                 screen.update(&view);
+                if context.format == Format::Human {
+                    screen.log(&lines(context, text(&view, "id"), &mut logged).await);
+                }
                 if is_over(text(&view, "status")) {
                     break view;
                 }
@@ -254,6 +276,34 @@ async fn watch(context: &Context, run: &str) -> anyhow::Result<ExitCode> {
     screen.end();
     output::show(context.format, &view, summary)?;
     Ok(if text(&view, "status") == "completed" { ExitCode::SUCCESS } else { ExitCode::from(output::RUN_FAILED) })
+}
+
+/// What the run's worker logged from a place in the log on, a line each; the place moves behind it.
+async fn lines(context: &Context, run: &str, from: &mut u64) -> Vec<String> {
+    let query = [
+        ("namespace", context.client.namespace().to_owned()),
+        ("subject", format!("run/{run}")),
+        ("type", "run.logged".to_owned()),
+        ("from", from.to_string()),
+        ("limit", "1000".to_owned()),
+    ];
+    // The run itself is what is followed: lines that cannot be had now come with the next look.
+    let Ok(page) = context.client.get("/api/events", &query).await else { return Vec::new() };
+    let mut lines = Vec::new();
+    for event in list(&page, "items") {
+        *from = number(event, "seq") + 1;
+        let data = event.get("data").unwrap_or(&Value::Null);
+        for line in list(data, "lines") {
+            let clock = text(line, "time").get(11..19).unwrap_or_default();
+            let step = Some(text(line, "step")).filter(|step| !step.is_empty());
+            let step = step.map(|step| format!("{step}: ")).unwrap_or_default();
+            lines.push(format!("  {clock}Z {:<7} {step}{}", text(line, "level"), text(line, "message")));
+        }
+        if number(data, "dropped") > 0 {
+            lines.push(format!("  … {} logged lines were dropped", number(data, "dropped")));
+        }
+    }
+    lines
 }
 
 /// Tells a person why nothing happens: most often no worker offers the agent, or its name is mistyped.
@@ -336,6 +386,14 @@ impl Screen {
             self.shown.insert(key, words);
         }
         drop(std::io::stdout().flush());
+    }
+
+    /// Lines of the run's worker, between the steps.
+    fn log(&mut self, lines: &[String]) {
+        if !lines.is_empty() {
+            self.end();
+            lines.iter().for_each(|line| println!("{line}"));
+        }
     }
 
     fn end(&mut self) {

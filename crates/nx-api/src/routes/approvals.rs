@@ -1,9 +1,6 @@
 //! Approvals: what waits for a person, and the person's answer.
 
-use axum::{
-    extract::State,
-    response::{IntoResponse as _, Response},
-};
+use axum::extract::State;
 use nx_runs::service::{ApprovalFilter, Page, Ruling};
 use nx_types::{Digest, RunId};
 use serde::Deserialize;
@@ -16,6 +13,7 @@ use crate::{
     Error, Principal, ProblemBody, Shared, auth,
     extract::{Json, Path, Query},
     input,
+    views::approvals::{ApprovalBody, ApprovalsBody},
 };
 
 const STATUSES: [&str; 7] = ["any", "waiting", "approved", "denied", "ruled", "expired", "withdrawn"];
@@ -54,7 +52,7 @@ struct ListQuery {
 
 /// Lists approvals, newest first.
 #[utoipa::path(get, path = "/api/approvals", tag = "approvals", params(ListQuery),
-    responses((status = 200, body = Object, description = "`{items: [approval], next?: cursor}`"),
+    responses((status = 200, body = ApprovalsBody),
     (status = 400, body = ProblemBody, content_type = "application/problem+json"),
     (status = 401, body = ProblemBody, content_type = "application/problem+json"),
     (status = 403, body = ProblemBody, content_type = "application/problem+json")))]
@@ -62,7 +60,7 @@ async fn list(
     State(shared): State<Shared>,
     _: auth::Viewer,
     Query(query): Query<ListQuery>,
-) -> Result<Response, Error> {
+) -> Result<Json<ApprovalsBody>, Error> {
     let wrong = |error: nx_types::IdError| Error::Request(error.to_string());
     let run = query.run.map(|run| run.parse::<RunId>()).transpose().map_err(wrong)?;
     if let Some(status) = query.status.as_deref().filter(|status| !STATUSES.contains(status)) {
@@ -71,7 +69,7 @@ async fn list(
     let filter = ApprovalFilter { status: query.status, who: query.who, run };
     let page = Page { cursor: query.cursor, limit: query.limit.map(|limit| limit.clamp(1, 1000)) };
     let found = shared.runs.approvals(namespace(query.namespace.as_deref())?, filter, page).await?;
-    Ok(axum::Json(found).into_response())
+    Ok(Json(found.into()))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -86,7 +84,7 @@ struct GetQuery {
 /// Shows an approval with the exact arguments and their hash.
 #[utoipa::path(get, path = "/api/approvals/{approval}", tag = "approvals",
     params(("approval" = String, Path, description = "The approval's id, or the first letters of it"), GetQuery),
-    responses((status = 200, body = Object, description = "The approval: call, args, hash, who, status, choices"),
+    responses((status = 200, body = ApprovalBody),
     (status = 400, body = ProblemBody, content_type = "application/problem+json"),
     (status = 401, body = ProblemBody, content_type = "application/problem+json"),
     (status = 403, body = ProblemBody, content_type = "application/problem+json"),
@@ -97,17 +95,17 @@ async fn get(
     _: auth::Viewer,
     Path(approval): Path<String>,
     Query(query): Query<GetQuery>,
-) -> Result<Response, Error> {
+) -> Result<Json<ApprovalBody>, Error> {
     let namespace = namespace(query.namespace.as_deref())?;
     let id = shared.runs.resolve_approval(namespace.clone(), approval).await?;
-    Ok(axum::Json(shared.runs.approval(namespace, id).await?).into_response())
+    Ok(Json(shared.runs.approval(namespace, id).await?.into()))
 }
 
 /// A person's answer.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct DecideBody {
-    /// One of the approval's `choices`: `approve`, `deny`; `reuse`, `rerun`, `run`, `complete`, `not_done`, `fail`.
+    /// One of the approval's `choices`: `approve`, `deny`; `reuse`, `run`, `complete`, `not_done`, `fail`.
     #[schema(min_length = 1, max_length = 32)]
     decision: String,
     /// The hash of the arguments that the person saw: the decision is bound to it.
@@ -133,7 +131,7 @@ struct DecideBody {
 /// Decides. The decision serves once, for exactly the arguments whose hash it names.
 #[utoipa::path(post, path = "/api/approvals/{approval}/decide", tag = "approvals", request_body = DecideBody,
     params(("approval" = String, Path, description = "The approval's id, or the first letters of it")),
-    responses((status = 200, body = Object, description = "The approval as it stands now"),
+    responses((status = 200, body = ApprovalBody, description = "The approval as it stands now"),
     (status = 400, body = ProblemBody, content_type = "application/problem+json"),
     (status = 401, body = ProblemBody, content_type = "application/problem+json"),
     (status = 403, body = ProblemBody, content_type = "application/problem+json"),
@@ -146,7 +144,7 @@ async fn decide(
     principal: Principal,
     Path(approval): Path<String>,
     Json(body): Json<DecideBody>,
-) -> Result<Response, Error> {
+) -> Result<Json<ApprovalBody>, Error> {
     let namespace = namespace(body.namespace.as_deref())?;
     let id = shared.runs.resolve_approval(namespace.clone(), approval).await?;
     let hash: Digest = body.hash.parse().map_err(|error: nx_types::IdError| Error::Request(error.to_string()))?;
@@ -165,5 +163,5 @@ async fn decide(
         value: body.value,
         step: body.step,
     };
-    Ok(axum::Json(shared.runs.decide(namespace, id, ruling).await?).into_response())
+    Ok(Json(shared.runs.decide(namespace, id, ruling).await?.into()))
 }

@@ -188,7 +188,7 @@ async fn get(State(shared): State<Shared>, _: auth::Viewer, Path(seq): Path<u64>
 
 /// Events as they come, as server-sent events whose ids are places in the log; resumes after `Last-Event-ID`.
 #[utoipa::path(get, path = "/api/events/stream", tag = "journal", params(EventsQuery),
-    responses((status = 200, body = String, content_type = "text/event-stream"),
+    responses((status = 200, body = String, content_type = "text/event-stream", description = "The data of each event is an `EventBody`"),
         (status = 400, body = ProblemBody, content_type = "application/problem+json"),
         (status = 401, body = ProblemBody, content_type = "application/problem+json"),
         (status = 403, body = ProblemBody, content_type = "application/problem+json")))]

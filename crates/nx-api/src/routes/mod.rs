@@ -21,11 +21,14 @@ use axum::{
 };
 use utoipa::{
     Modify, OpenApi,
-    openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+    openapi::{
+        ResponseBuilder,
+        security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+    },
 };
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::{Error, MAX_BODY_BYTES, Shared, body, console, site};
+use crate::{Error, MAX_BODY_BYTES, Shared, body, console, site, views::runs::RunEventBody};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -34,6 +37,7 @@ use crate::{Error, MAX_BODY_BYTES, Shared, body, console, site};
         description = "A nervous system for AI in production: durable runs, approvals, resources and one log.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
+    components(schemas(RunEventBody)),
     modifiers(&Bearer),
     security((), ("bearer" = []))
 )]
@@ -49,6 +53,36 @@ impl Modify for Bearer {
 }
 
 fn described() -> OpenApiRouter<Shared> {
+    let mut router = operations();
+    refusals(router.get_openapi_mut());
+    router
+}
+
+/// What any operation on the log may answer, whatever it is about: it is shutting down, and, where it writes, it has no
+/// room.
+fn refusals(document: &mut utoipa::openapi::OpenApi) {
+    let problem = |description: &str| {
+        let body = utoipa::openapi::Ref::from_schema_name("ProblemBody");
+        let content = utoipa::openapi::ContentBuilder::new().schema(Some(body)).build();
+        ResponseBuilder::new().description(description).content("application/problem+json", content).build()
+    };
+    for item in document.paths.paths.values_mut() {
+        let writing = [&mut item.post, &mut item.put, &mut item.delete].into_iter().flatten();
+        for operation in writing {
+            let refusals = [("503", "The log takes no work now"), ("507", "The log has no room")];
+            for (status, description) in refusals {
+                let answers = &mut operation.responses.responses;
+                answers.entry(status.to_owned()).or_insert_with(|| problem(description).into());
+            }
+        }
+        if let Some(reading) = &mut item.get {
+            let answers = &mut reading.responses.responses;
+            answers.entry("503".to_owned()).or_insert_with(|| problem("The server is shutting down").into());
+        }
+    }
+}
+
+fn operations() -> OpenApiRouter<Shared> {
     OpenApiRouter::with_openapi(Document::openapi())
         .merge(health::routes())
         .merge(runs::routes())

@@ -5,11 +5,11 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse as _, Response},
 };
-use nx_control::{Applied, ApplyOptions};
+use nx_control::{Applied, ApplyOptions, Outcome};
 use nx_journal::Filter;
 use nx_types::{Seq, Subject};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -18,6 +18,10 @@ use crate::{
     Error, ProblemBody, Shared, auth,
     extract::{Json, Path, Query},
     input,
+    views::{
+        resources::{Manifest, ResourceBody, ResourcesBody},
+        words,
+    },
 };
 
 /// Most manifests of one request.
@@ -84,8 +88,8 @@ async fn kind(State(shared): State<Shared>, _: auth::Viewer, Path(kind): Path<St
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ApplyBody {
-    /// The manifests, each with `apiVersion`, `kind`, `metadata` and `spec`.
-    #[schema(value_type = Vec<Object>, min_items = 1, max_items = 256)]
+    /// The manifests.
+    #[schema(value_type = Vec<Manifest>, min_items = 1, max_items = 256)]
     manifests: Vec<Value>,
     /// Check and compare, change nothing.
     #[serde(default)]
@@ -95,6 +99,11 @@ struct ApplyBody {
     namespace: Option<String>,
 }
 
+words! {
+    /// What became of a resource.
+    OutcomeBody from Outcome { Created, Updated, Unchanged }
+}
+
 /// What became of a manifest.
 #[derive(Debug, Serialize, ToSchema)]
 struct AppliedBody {
@@ -102,14 +111,12 @@ struct AppliedBody {
     kind: String,
     /// The name.
     name: String,
-    /// `created`, `updated` or `unchanged`.
-    #[schema(value_type = String)]
-    change: Value,
+    /// What changed.
+    change: OutcomeBody,
     /// What changed, as unified text.
     diff: String,
-    /// The resource as it is now, secret values left out.
-    #[schema(value_type = Object)]
-    resource: Value,
+    /// The resource as it is now (or would be, in a dry run), secret values left out.
+    resource: ResourceBody,
 }
 
 impl From<Applied> for AppliedBody {
@@ -117,9 +124,9 @@ impl From<Applied> for AppliedBody {
         Self {
             kind: applied.resource.kind.clone(),
             name: applied.resource.metadata.name.clone(),
-            change: json!(applied.outcome),
+            change: applied.outcome.into(),
             diff: applied.diff.text,
-            resource: json!(applied.resource),
+            resource: applied.resource.into(),
         }
     }
 }
@@ -175,7 +182,7 @@ struct ListQuery {
 /// Lists resources of a kind.
 #[utoipa::path(get, path = "/api/resources/{kind}", tag = "resources",
     params(("kind" = String, Path, description = "The kind or its plural"), ListQuery),
-    responses((status = 200, body = Object, description = "`{items: [resource], next?: cursor}`"),
+    responses((status = 200, body = ResourcesBody),
     (status = 400, body = ProblemBody, content_type = "application/problem+json"),
     (status = 401, body = ProblemBody, content_type = "application/problem+json"),
     (status = 403, body = ProblemBody, content_type = "application/problem+json"),
@@ -185,11 +192,11 @@ async fn list(
     _: auth::Viewer,
     Path(kind): Path<String>,
     Query(query): Query<ListQuery>,
-) -> Result<Response, Error> {
+) -> Result<Json<ResourcesBody>, Error> {
     let limit = query.limit.unwrap_or(100).clamp(1, 1000);
     let namespace = namespace(query.namespace.as_deref())?;
     let page = shared.control.list(&namespace, Some(&kind), query.cursor.as_deref(), limit).await?;
-    Ok(axum::Json(page).into_response())
+    Ok(Json(page.into()))
 }
 
 /// How to show a resource.
@@ -204,10 +211,21 @@ struct GetQuery {
     events: Option<bool>,
 }
 
+/// A resource as it is shown.
+#[derive(Debug, Serialize, ToSchema)]
+struct DescribedBody {
+    #[serde(flatten)]
+    resource: ResourceBody,
+    /// The latest events about it, newest first, if they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    events: Option<Vec<EventBody>>,
+}
+
 /// Shows a resource; secret values are left out.
 #[utoipa::path(get, path = "/api/resources/{kind}/{name}", tag = "resources",
     params(("kind" = String, Path, description = "The kind or its plural"), ("name" = String, Path, description = "The name"), GetQuery),
-    responses((status = 200, body = Object, description = "The resource"),
+    responses((status = 200, body = DescribedBody),
     (status = 400, body = ProblemBody, content_type = "application/problem+json"),
     (status = 401, body = ProblemBody, content_type = "application/problem+json"),
     (status = 403, body = ProblemBody, content_type = "application/problem+json"),
@@ -217,22 +235,20 @@ async fn get(
     _: auth::Viewer,
     Path((kind, name)): Path<(String, String)>,
     Query(query): Query<GetQuery>,
-) -> Result<Response, Error> {
+) -> Result<Json<DescribedBody>, Error> {
     let namespace = namespace(query.namespace.as_deref())?;
     let resource = shared.control.get(&namespace, &kind, &name).await?;
-    let mut body = json!(resource);
+    let subject =
+        Subject::new(&format!("resource/{}/{name}", resource.kind)).map_err(|error| Error::Request(error.to_string()))?;
+    let mut described = DescribedBody { resource: resource.into(), events: None };
     if query.events == Some(true) {
-        let subject = Subject::new(&format!("resource/{}/{name}", resource.kind))
-            .map_err(|error| Error::Request(error.to_string()))?;
         let reader = shared.journal.reader();
         let filter = Filter { namespace: Some(namespace), subject: Some(subject), types: Vec::new() };
         let events = shared.blocking(move || Ok(reader.events(Seq(0), 1000, &filter)?)).await?;
         let latest = events.iter().rev().take(DESCRIBED_EVENTS).map(EventBody::of);
-        if let Some(fields) = body.as_object_mut() {
-            fields.insert("events".to_owned(), json!(latest.collect::<Vec<_>>()));
-        }
+        described.events = Some(latest.collect());
     }
-    Ok(axum::Json(body).into_response())
+    Ok(Json(described))
 }
 
 /// In which namespace.

@@ -21,6 +21,7 @@ use crate::{
     Error, ProblemBody, Shared, auth,
     extract::{Json, Path, Query},
     input,
+    views::runs::{RetriedBody, RunBody, RunEventBody, RunsBody},
 };
 
 /// Longest time that a request may wait for news of a run.
@@ -153,7 +154,7 @@ fn word<T: serde::de::DeserializeOwned>(what: &str, text: String) -> Result<T, E
 
 /// Lists runs, newest first.
 #[utoipa::path(get, path = "/api/runs", tag = "runs", params(ListQuery),
-    responses((status = 200, body = Object, description = "`{items: [run], next?: cursor}`"),
+    responses((status = 200, body = RunsBody),
     (status = 400, body = ProblemBody, content_type = "application/problem+json"),
     (status = 401, body = ProblemBody, content_type = "application/problem+json"),
     (status = 403, body = ProblemBody, content_type = "application/problem+json")))]
@@ -161,7 +162,7 @@ async fn list(
     State(shared): State<Shared>,
     _: auth::Viewer,
     Query(query): Query<ListQuery>,
-) -> Result<Response, Error> {
+) -> Result<Json<RunsBody>, Error> {
     let filter = RunFilter {
         needs_person: query.inbox.is_some(),
         status: query.status.map(|status| word::<RunStatus>("status", status)).transpose()?,
@@ -172,7 +173,7 @@ async fn list(
     };
     let page = Page { cursor: query.cursor, limit: query.limit.map(|limit| limit.clamp(1, 1000)) };
     let found = shared.runs.list(namespace(query.namespace.as_deref())?, filter, page).await?;
-    Ok(axum::Json(found).into_response())
+    Ok(Json(found.into()))
 }
 
 /// How to show a run.
@@ -203,7 +204,7 @@ struct ShowQuery {
 /// Shows a run with its steps.
 #[utoipa::path(get, path = "/api/runs/{run}", tag = "runs",
     params(("run" = String, Path, description = "The run's id, or the first letters of it", min_length = 1, max_length = 64), ShowQuery),
-    responses((status = 200, body = Object, description = "The run: status, steps[], approvals[], notes[], result, failure"),
+    responses((status = 200, body = RunBody),
     (status = 400, body = ProblemBody, content_type = "application/problem+json"),
     (status = 401, body = ProblemBody, content_type = "application/problem+json"),
     (status = 403, body = ProblemBody, content_type = "application/problem+json"),
@@ -215,7 +216,7 @@ async fn get(
     _: auth::Viewer,
     Path(run): Path<String>,
     Query(query): Query<ShowQuery>,
-) -> Result<Response, Error> {
+) -> Result<Json<RunBody>, Error> {
     let namespace = namespace(query.namespace.as_deref())?;
     let run = shared.runs.resolve_run(namespace.clone(), run).await?;
     let page = StepsPage { after: query.after, limit: query.limit.unwrap_or(1000).clamp(1, 1000) };
@@ -230,7 +231,7 @@ async fn get(
         let view = shared.runs.show(namespace, run, page).await?;
         let enough = view.summary.status.is_over() || query.since.is_some_and(|since| view.version > since);
         if enough || tokio::time::Instant::now() >= end {
-            return Ok(axum::Json(view).into_response());
+            return Ok(Json(view.into()));
         }
         tokio::select! {
             biased;
@@ -257,7 +258,7 @@ struct FollowQuery {
 /// A run's events as they come, as server-sent events whose ids are places in the run; resumes after `Last-Event-ID`.
 #[utoipa::path(get, path = "/api/runs/{run}/events", tag = "runs",
     params(("run" = String, Path, description = "The run's id, or the first letters of it"), FollowQuery),
-    responses((status = 200, body = String, content_type = "text/event-stream"),
+    responses((status = 200, body = String, content_type = "text/event-stream", description = "The data of each event is a `RunEventBody`"),
     (status = 400, body = ProblemBody, content_type = "application/problem+json"),
     (status = 401, body = ProblemBody, content_type = "application/problem+json"),
     (status = 403, body = ProblemBody, content_type = "application/problem+json"),
@@ -289,8 +290,9 @@ async fn follow(
             };
             let Ok(batch) = batch else { return };
             for event in batch {
-                let Ok(body) = serde_json::to_string(&event) else { return };
-                let item = sse::Event::default().id(event.version.to_string()).event(&event.kind).data(body);
+                let item = sse::Event::default().id(event.version.to_string()).event(&event.kind);
+                let Ok(body) = serde_json::to_string(&RunEventBody::from(event)) else { return };
+                let item = item.data(body);
                 if sender.send(Ok(item)).await.is_err() {
                     return;
                 }
@@ -504,7 +506,7 @@ struct RetryAllBody {
 
 /// Re-opens failed runs.
 #[utoipa::path(post, path = "/api/runs/retry", tag = "runs", request_body = RetryAllBody,
-    responses((status = 200, body = Object, description = "`{retried: [run], skipped: [[run, problem]]}`"),
+    responses((status = 200, body = RetriedBody),
     (status = 400, body = ProblemBody, content_type = "application/problem+json"),
     (status = 401, body = ProblemBody, content_type = "application/problem+json"),
     (status = 403, body = ProblemBody, content_type = "application/problem+json"),
@@ -514,9 +516,9 @@ async fn retry_all(
     State(shared): State<Shared>,
     auth::Operator(principal): auth::Operator,
     Json(body): Json<RetryAllBody>,
-) -> Result<Response, Error> {
+) -> Result<Json<RetriedBody>, Error> {
     let filter = RunFilter { agent: body.agent, error: body.error, ..RunFilter::default() };
     let limit = body.limit.unwrap_or(1000).clamp(1, 1000);
     let done = shared.runs.bulk_retry(namespace(body.namespace.as_deref())?, filter, limit, principal.name).await?;
-    Ok(axum::Json(done).into_response())
+    Ok(Json(done.into()))
 }

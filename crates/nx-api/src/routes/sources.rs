@@ -1,10 +1,6 @@
 //! Events from outside, into a source.
 
-use axum::{
-    extract::State,
-    http::HeaderMap,
-    response::{IntoResponse as _, Response},
-};
+use axum::{extract::State, http::HeaderMap};
 use nx_control::Ingest;
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -13,7 +9,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::journal::namespace;
 use crate::{
     Error, MAX_BODY_BYTES, ProblemBody, Shared, auth,
-    extract::{Path, Query, Raw},
+    extract::{Json, Path, Query, Raw},
+    views::resources::IngestedAllBody,
 };
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
@@ -34,7 +31,7 @@ struct IngestQuery {
 #[utoipa::path(post, path = "/api/sources/{name}/events", tag = "sources",
     params(("name" = String, Path, description = "The source"), IngestQuery),
     request_body(content((serde_json::Value = "application/json"), (serde_json::Value = "application/cloudevents+json"), (Vec<serde_json::Value> = "application/cloudevents-batch+json"))),
-    responses((status = 200, body = Object, description = "`{items: [{id?, seq, duplicate}]}`"),
+    responses((status = 200, body = IngestedAllBody),
     (status = 400, body = ProblemBody, content_type = "application/problem+json"),
     (status = 401, body = ProblemBody, content_type = "application/problem+json"),
     (status = 403, body = ProblemBody, content_type = "application/problem+json"),
@@ -48,7 +45,7 @@ async fn ingest(
     Query(query): Query<IngestQuery>,
     headers: HeaderMap,
     Raw(body): Raw<MAX_BODY_BYTES>,
-) -> Result<Response, Error> {
+) -> Result<Json<IngestedAllBody>, Error> {
     let namespace = namespace(query.namespace.as_deref())?;
     // Only what an event may say: the caller's token and cookies go no further.
     let of_event = |name: &str| matches!(name, "content-type" | "idempotency-key") || name.starts_with("ce-");
@@ -58,5 +55,5 @@ async fn ingest(
         .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())))
         .collect();
     let items = shared.control.ingest(&namespace, &name, Ingest { headers, body: body.to_vec() }).await?;
-    Ok(axum::Json(serde_json::json!({"items": items})).into_response())
+    Ok(Json(items.into()))
 }

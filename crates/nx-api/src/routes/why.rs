@@ -1,15 +1,17 @@
 //! Why: causation walked backwards.
 
-use axum::{
-    extract::State,
-    response::{IntoResponse as _, Response},
-};
+use axum::extract::State;
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::journal::namespace;
-use crate::{Error, ProblemBody, Shared, auth, extract::Query, input};
+use crate::{
+    Error, ProblemBody, Shared, auth,
+    extract::{Json, Query},
+    input,
+    views::why::WhyBody,
+};
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new().routes(routes!(why))
@@ -30,12 +32,16 @@ struct WhyQuery {
 
 /// What something followed from, back to its first causes.
 #[utoipa::path(get, path = "/api/why", tag = "runs", params(WhyQuery),
-    responses((status = 200, body = Object, description = "A tree of nodes: seq, type, subject, time, text, data, because[]"),
+    responses((status = 200, body = WhyBody),
     (status = 400, body = ProblemBody, content_type = "application/problem+json"),
     (status = 401, body = ProblemBody, content_type = "application/problem+json"),
     (status = 403, body = ProblemBody, content_type = "application/problem+json"),
     (status = 404, body = ProblemBody, content_type = "application/problem+json")))]
-async fn why(State(shared): State<Shared>, _: auth::Viewer, Query(query): Query<WhyQuery>) -> Result<Response, Error> {
+async fn why(
+    State(shared): State<Shared>,
+    _: auth::Viewer,
+    Query(query): Query<WhyQuery>,
+) -> Result<Json<WhyBody>, Error> {
     let namespace = namespace(query.namespace.as_deref())?;
-    Ok(axum::Json(shared.runs.why(namespace, query.of).await?).into_response())
+    Ok(Json(shared.runs.why(namespace, query.of).await?.into()))
 }

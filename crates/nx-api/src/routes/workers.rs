@@ -19,6 +19,7 @@ use super::journal::namespace;
 use crate::{
     Error, MAX_BLOB_BYTES, ProblemBody, Shared, auth,
     extract::{Json, Path, Raw},
+    views::workers::WorkersBody,
 };
 
 /// Frames over the protocol's bound are read up to here, so that `goodbye` can say what is wrong with them. What is longer
@@ -39,11 +40,11 @@ pub(super) fn socket() -> Router<Shared> {
 
 /// Lists connected workers.
 #[utoipa::path(get, path = "/api/workers", tag = "workers",
-    responses((status = 200, body = Object, description = "`{items: [worker]}`"),
+    responses((status = 200, body = WorkersBody),
     (status = 401, body = ProblemBody, content_type = "application/problem+json"),
     (status = 403, body = ProblemBody, content_type = "application/problem+json")))]
-async fn list(State(shared): State<Shared>, _: auth::Viewer) -> Result<Response, Error> {
-    Ok(Json(serde_json::json!({"items": shared.runs.workers().await?})).into_response())
+async fn list(State(shared): State<Shared>, _: auth::Viewer) -> Result<Json<WorkersBody>, Error> {
+    Ok(Json(shared.runs.workers().await?.into()))
 }
 
 async fn connect(

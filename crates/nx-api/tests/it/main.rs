@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "what a test relies on fails the test")]
 
 mod limits;
+mod openapi;
 mod roles;
 mod sites;
 mod support;

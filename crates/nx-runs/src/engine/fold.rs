@@ -94,6 +94,7 @@ fn asked(of: Of<'_>, requested: &ApprovalRequested, version: u64, time: Timestam
         hash: requested.hash,
         edit: ask.edit,
         choices: requested.why.choices().iter().map(|choice| (*choice).to_owned()).collect(),
+        candidates: requested.candidates.clone(),
         message: ask.message.clone(),
         guard: None,
         created: time,

@@ -6,7 +6,8 @@ use neuraxis_sdk::frames::{self, Body, Outcome, StepError, Worker};
 use nx_types::{Problem, RunId};
 
 use super::{
-    Engine, SessionId, commit::Report, outstanding::UNRECORDED, rows, sessions::Call, slot::LogLine, timers::Timer,
+    Engine, SessionId, commit::Report, outstanding::UNRECORDED, rows, sessions::Call,
+    slot::{Beat, LogLine}, timers::Timer,
 };
 use crate::{
     error::Error,
@@ -15,6 +16,10 @@ use crate::{
 
 /// Longest line of a log.
 const MAX_LINE: usize = 4096;
+/// Longest name of a step, in what is for people alone.
+const MAX_NAME: usize = 256;
+/// Most bytes of what a heartbeat tells.
+const MAX_DETAIL: usize = 1024;
 /// Most lines of a run that wait to be written; the rest is dropped and counted.
 const MAX_LINES: usize = 256;
 
@@ -35,7 +40,9 @@ impl Engine {
                 }
             }
             Worker::Late { run, grant, outcome } => self.late(session, run, grant, outcome),
-            Worker::Heartbeat { .. } => {}
+            Worker::Heartbeat { run, inc, call, name, detail } => {
+                self.beat(session, run, Beat { inc, call, name, time: self.now, detail });
+            }
             Worker::Carry { call, run, inc, state } => self.carry(session, call, (run, inc), state),
             Worker::Complete { run, inc, result } => match self.ingest(result) {
                 Ok(result) => self.ending(session, run, inc, Command::Complete { inc, result: Arc::new(result) }),
@@ -50,7 +57,7 @@ impl Engine {
             Worker::Stopped { run, inc } => self.ending(session, run, inc, Command::Stopped { inc }),
             Worker::Release { run, inc } => self.ending(session, run, inc, Command::Release { inc }),
             Worker::ToolDone { call, outcome } => self.tool_done(session, call, outcome),
-            Worker::Log { run, level, message, .. } => self.log(session, run, level, &message),
+            Worker::Log { run, name, level, message, .. } => self.log(session, run, name, level, &message),
         }
     }
 
@@ -103,6 +110,10 @@ impl Engine {
         if let Err(error) = checked {
             return self.refuse(session, Some(call), error.problem());
         }
+        // It was executed before it was asked for, if it has an outcome.
+        if let Some(slot) = self.runs.get_mut(&run).filter(|_| step.outcome.is_some()) {
+            slot.beats.forget(session, Some(call));
+        }
         self.ask_step(session, run, step);
     }
 
@@ -127,6 +138,9 @@ impl Engine {
         let open = self.sessions.get(&session).and_then(|open| open.calls.get(&call)).copied();
         // Unknown calls are of incarnations that are over; their grants come as `late`.
         let Some(open) = open else { return };
+        if let Some(slot) = self.runs.get_mut(&open.run) {
+            slot.beats.forget(session, Some(call));
+        }
         let outcome = self.ingest_outcome(outcome);
         if open.stale {
             self.close_call(session, call);
@@ -170,6 +184,10 @@ impl Engine {
 
     fn ending(&mut self, session: SessionId, run: RunId, inc: u32, command: Command) {
         if self.holds(session, run, inc).is_ok() {
+            // What was logged before the end stands before it: whoever follows the run to its end has seen all of it.
+            if self.runs.get(&run).is_some_and(|slot| !slot.log.is_empty()) {
+                self.flush_log(run);
+            }
             self.command(run, command, None);
         }
     }
@@ -177,6 +195,9 @@ impl Engine {
     fn tool_done(&mut self, session: SessionId, call: u64, outcome: Outcome) {
         let tool = self.sessions.get_mut(&session).and_then(|open| open.tools.remove(&call));
         let Some(tool) = tool else { return };
+        if let Some(slot) = self.runs.get_mut(&tool.run) {
+            slot.beats.forget(session, None);
+        }
         let outcome = self.ingest_outcome(outcome);
         let command = Command::ToolDone { grant: tool.grant, purpose: tool.purpose, outcome: outcome.clone() };
         match tool.purpose {
@@ -185,20 +206,38 @@ impl Engine {
         }
     }
 
-    fn log(&mut self, session: SessionId, run: RunId, level: String, message: &str) {
-        let Some(slot) = self.runs.get_mut(&run) else { return };
-        if slot.session != Some(session) {
+    fn log(&mut self, session: SessionId, run: RunId, by: Option<String>, level: String, message: &str) {
+        if !self.serves(session, run) {
             return;
         }
+        let Some(slot) = self.runs.get_mut(&run) else { return };
         if slot.log.len() >= MAX_LINES {
             return self.drop_lines(run, 1);
         }
         let message = message.chars().take(MAX_LINE).collect();
         let level =
             if matches!(level.as_str(), "debug" | "info" | "warning" | "error") { level } else { "info".to_owned() };
-        slot.log.push(LogLine { level, message, time: self.now });
+        slot.log.push(LogLine { level, name: by.map(name), message, time: self.now });
         if !self.timers.is_set(Timer::Log(run)) {
             self.timers.set(Timer::Log(run), Some(self.now + nx_types::Duration::from_millis(500)));
+        }
+    }
+
+    /// Whether a connection executes anything of a run: its agent, or a tool or undo function that it calls.
+    fn serves(&self, session: SessionId, run: RunId) -> bool {
+        let agent = self.runs.get(&run).is_some_and(|slot| slot.session == Some(session));
+        agent || self.sessions.get(&session).is_some_and(|open| open.tools.values().any(|tool| tool.run == run))
+    }
+
+    /// Nothing of this is recorded: it is for people who look while it lasts.
+    fn beat(&mut self, session: SessionId, run: RunId, mut beat: Beat) {
+        beat.name = beat.name.map(name);
+        let small = beat.detail.as_ref().is_some_and(|detail| detail.to_string().len() <= MAX_DETAIL);
+        if small
+            && self.serves(session, run)
+            && let Some(slot) = self.runs.get_mut(&run)
+        {
+            slot.beats.insert(session, beat);
         }
     }
 
@@ -208,6 +247,11 @@ impl Engine {
         let row = row.ok_or_else(|| Error::RunUnknown { id: run.to_string(), namespace: namespace.to_string() })?;
         Ok(rows::read_run(&row.bytes)?.summary.status.is_over())
     }
+}
+
+/// A name as a worker may say it: bounded.
+fn name(name: String) -> String {
+    if name.len() > MAX_NAME { name.chars().take(MAX_NAME).collect() } else { name }
 }
 
 /// An error as it may be recorded: bounded.

@@ -7,7 +7,7 @@ use nx_types::{ApprovalId, Namespace, Problem, RunId};
 
 use super::{
     request::{ForkRequest, Ruling, SessionRequest, SignalRequest, StartRequest, Started},
-    view::WorkerView,
+    view::{ProgressView, WorkerView},
 };
 use crate::{
     error::Error,
@@ -158,6 +158,13 @@ pub enum Request {
     },
     /// List the connected workers.
     Workers,
+    /// How far a run's executions are.
+    Progress {
+        /// The namespace.
+        namespace: Namespace,
+        /// The run.
+        run: RunId,
+    },
 }
 
 /// What a surface gets.
@@ -171,6 +178,8 @@ pub enum Response {
     Guarded(Box<Guarded>),
     /// Of [`Request::Workers`].
     Workers(Vec<WorkerView>),
+    /// Of [`Request::Progress`].
+    Progress(Vec<ProgressView>),
 }
 
 /// What the engine wants done, in order.

@@ -13,6 +13,8 @@ use super::{
     loading::Loaded,
     request::{Ruling, SignalRequest, StartRequest, Started},
     rows,
+    slot::Beat,
+    view::ProgressView,
 };
 use crate::{
     error::Error,
@@ -46,10 +48,29 @@ impl Engine {
                 self.out.push(Output::Reply { ticket, answer });
                 Ok(())
             }
+            Request::Progress { namespace, run } => {
+                let answer = Ok(Response::Progress(self.progress(&namespace, run)));
+                self.out.push(Output::Reply { ticket, answer });
+                Ok(())
+            }
         };
         if let Err(error) = done {
             self.out.push(Output::Reply { ticket, answer: Err(error) });
         }
+    }
+
+    /// How far the executions of a run are. One that is not in memory has none.
+    fn progress(&self, namespace: &Namespace, run: RunId) -> Vec<ProgressView> {
+        let slot = self.runs.get(&run).filter(|slot| slot.namespace == *namespace);
+        let Some(slot) = slot else { return Vec::new() };
+        let beats = slot.beats.of(slot.run.incarnation());
+        let heard = beats.filter(|(session, _)| self.sessions.contains_key(session));
+        let view = |beat: &Beat| ProgressView {
+            name: beat.name.clone().unwrap_or_else(|| slot.row.summary.agent.clone()),
+            time: beat.time,
+            detail: beat.detail.clone().unwrap_or_default(),
+        };
+        heard.map(|(_, beat)| view(beat)).collect()
     }
 
     fn ask(&mut self, namespace: &Namespace, run: RunId, command: Command, ticket: Ticket) {

@@ -51,12 +51,59 @@ pub(super) struct Slot {
     pub(super) decided: Option<(u64, Box<Decision>)>,
     /// What the guard knows of the run.
     pub(super) watch: Watch,
+    /// How far executions are.
+    pub(super) beats: Beats,
+}
+
+/// Most executions of a run of which is kept how far they are.
+const MAX_BEATS: usize = 256;
+
+/// How far an execution is, as its worker said last.
+#[derive(Debug)]
+pub(super) struct Beat {
+    /// The incarnation; 0 for tools and undo functions.
+    pub(super) inc: u32,
+    /// The agent's call, if it is one of its own.
+    pub(super) call: Option<u64>,
+    pub(super) name: Option<String>,
+    pub(super) time: Timestamp,
+    pub(super) detail: Option<serde_json::Value>,
+}
+
+/// How far executions are, by connection and call. Kept in memory alone, bounded.
+#[derive(Debug, Default)]
+pub(super) struct Beats(BTreeMap<(SessionId, Option<u64>, Option<String>), Beat>);
+
+impl Beats {
+    pub(super) fn insert(&mut self, session: SessionId, beat: Beat) {
+        self.0.retain(|_, old| old.inc == 0 || beat.inc == 0 || old.inc == beat.inc);
+        let key = (session, beat.call, beat.name.clone());
+        if self.0.len() < MAX_BEATS || self.0.contains_key(&key) {
+            self.0.insert(key, beat);
+        }
+    }
+
+    /// The execution has ended.
+    pub(super) fn forget(&mut self, session: SessionId, call: Option<u64>) {
+        if !self.0.is_empty() {
+            self.0.retain(|(of, number, _), _| (*of, *number) != (session, call));
+        }
+    }
+
+    /// Those of an incarnation, and of what it calls elsewhere.
+    pub(super) fn of(&self, inc: u32) -> impl Iterator<Item = (SessionId, &Beat)> {
+        let present = move |beat: &Beat| beat.inc == 0 || beat.inc == inc;
+        self.0.iter().filter(move |(_, beat)| present(beat)).map(|((session, ..), beat)| (*session, beat))
+    }
 }
 
 /// A line that a worker logged.
 #[derive(Debug, Clone, serde::Serialize)]
 pub(super) struct LogLine {
     pub(super) level: String,
+    /// The step, tool or function that logged it.
+    #[serde(rename = "step", skip_serializing_if = "Option::is_none")]
+    pub(super) name: Option<String>,
     pub(super) message: String,
     pub(super) time: Timestamp,
 }

@@ -115,6 +115,9 @@ pub struct RunView {
     /// The run that it was forked from, and before which of its steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forked_from: Option<ForkPoint>,
+    /// How far executions are that a worker has now, where it says so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub progress: Vec<ProgressView>,
     /// How many steps it has in all.
     pub steps_total: u64,
     /// Steps by ordinal; a page of them for long runs, the newest unless asked otherwise.
@@ -135,6 +138,17 @@ pub struct RunView {
     pub reused: Option<u64>,
     /// Number of events of the run so far: where a watcher continues.
     pub version: u64,
+}
+
+/// How far an execution is, as its worker said last. Not recorded.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProgressView {
+    /// The step, tool or undo function, or the agent itself.
+    pub name: String,
+    /// When the worker said so.
+    pub time: Timestamp,
+    /// What it said.
+    pub detail: Value,
 }
 
 /// Where a fork left its parent.
@@ -255,8 +269,11 @@ pub struct ApprovalView {
     pub hash: Digest,
     /// Whether the decider may change the arguments.
     pub edit: bool,
-    /// The answers that are possible: `approve`, `deny`; `reuse`, `rerun`, `complete`, `not_done`, `run`, `fail`.
+    /// The answers that are possible: `approve`, `deny`; `reuse`, `run`, `complete`, `not_done`, `fail`.
     pub choices: Vec<String>,
+    /// Ordinals of the recorded steps that `reuse` may name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub candidates: Vec<u64>,
     /// What the person is told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,

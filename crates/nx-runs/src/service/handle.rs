@@ -250,7 +250,15 @@ impl Handle {
     /// A run with a page of its steps.
     pub async fn show(&self, namespace: Namespace, run: RunId, page: StepsPage) -> Result<RunView, Error> {
         let whole = self.shown_whole;
-        self.read(move |reader| show::run(reader, (&namespace, run), page, whole)).await
+        let of = namespace.clone();
+        let mut view = self.read(move |reader| show::run(reader, (&of, run), page, whole)).await?;
+        if view.summary.status == super::RunStatus::Running {
+            // What is not recorded is with the engine alone; once that has stopped, nothing is executed any more.
+            if let Ok(Response::Progress(progress)) = self.ask(Request::Progress { namespace, run }).await {
+                view.progress = progress;
+            }
+        }
+        Ok(view)
     }
 
     /// Runs, newest first.

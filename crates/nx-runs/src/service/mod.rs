@@ -27,7 +27,7 @@ pub use crate::engine::{
         StartRequest, Started, StepsPage,
     },
     view::{
-        ApprovalView, ForkPoint, Inbox, RunEventView, RunStatus, RunSummary, RunView, StepStatus, StepView, WhyNode,
+        ApprovalView, ForkPoint, Inbox, ProgressView, RunEventView, RunStatus, RunSummary, RunView, StepStatus, StepView, WhyNode,
         WorkerView,
     },
 };

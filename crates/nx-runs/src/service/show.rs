@@ -328,6 +328,7 @@ impl Fold {
             failure: self.failure,
             deadline,
             forked_from,
+            progress: Vec::new(),
             steps_total: self.total,
             next_step: (self.total > self.last).then_some(self.last),
             steps: self.steps.into_values().collect(),

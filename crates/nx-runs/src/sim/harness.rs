@@ -421,7 +421,7 @@ impl Sim {
     pub fn log(&mut self, run: nx_types::RunId, message: &str) {
         for session in self.processes.iter().filter_map(|process| process.session).collect::<Vec<_>>() {
             let (level, message) = ("info".to_owned(), message.to_owned());
-            let frame = frames::Worker::Log { run, inc: 1, call: None, level, message };
+            let frame = frames::Worker::Log { run, inc: 1, call: None, name: None, level, message };
             self.tell(Input::Frame { session, frame });
         }
     }

@@ -30,6 +30,7 @@ class StepHandler(logging.Handler):
             worker, frame["run"], frame["inc"] = execution.worker, execution.run, execution.inc
             if execution.call is not None:
                 frame["call"] = execution.call
+            frame["name"] = execution.name
         elif flow is not None:
             worker, frame["run"], frame["inc"] = flow.run.worker, flow.run.id, flow.run.inc
         frame["level"] = level_of(record.levelno)

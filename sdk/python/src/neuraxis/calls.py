@@ -145,6 +145,8 @@ def heartbeat(detail: Any = None) -> None:
     frame: Dict[str, Any] = {"t": "heartbeat", "run": run, "inc": inc}
     if number is not None:
         frame["call"] = number
+    if execution is not None:
+        frame["name"] = execution.name
     if detail is not None:
         if len(encode(detail, "the detail of a heartbeat")) > 1024:
             raise UsageError("the detail of a heartbeat is over 1 KiB; keep it a word or a number")

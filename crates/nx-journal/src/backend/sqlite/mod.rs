@@ -2,6 +2,7 @@
 
 mod gaps;
 mod pool;
+mod room;
 mod rows;
 mod schema;
 mod short;
@@ -10,6 +11,7 @@ mod write;
 use std::{
     fs::{self, File},
     os::unix::fs::DirBuilderExt as _,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -39,6 +41,8 @@ pub struct SqliteBackend {
     checkpoint_frames: u64,
     checkpoint_at: u64,
     pool: Arc<Pool>,
+    /// The write-ahead log.
+    log: PathBuf,
     /// The database's file. It is closed after all connections: closing any descriptor of a file takes the process's
     /// locks on it away, and those of the engine with them.
     file: Arc<File>,
@@ -57,6 +61,7 @@ impl SqliteBackend {
             .map_err(Error::file("create the data directory", &dir))?;
         let lock = Lock::take(&dir)?;
         let path = dir.join(FILE);
+        let log = dir.join(format!("{FILE}-wal"));
         let new = !path.exists();
         let mut connection = schema::open_writer(&path, options)?;
         let log_frames = Arc::new(AtomicU64::new(0));
@@ -84,6 +89,7 @@ impl SqliteBackend {
             checkpoint_frames: frames,
             checkpoint_at: frames,
             pool,
+            log,
             file,
             blobs,
             _lock: lock,

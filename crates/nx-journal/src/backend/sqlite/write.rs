@@ -6,7 +6,7 @@ use nx_types::{BlobId, Digest, Epoch, EventType, KeyId, LabelId, Namespace};
 use rusqlite::{Params, params};
 
 use super::{
-    SqliteBackend, fail, gaps,
+    SqliteBackend, fail, gaps, room,
     rows::{REFERENCE_BYTES, Sql, clamp, read_reference},
     schema::{self, PAGE_BYTES},
     short::{self, Facts},
@@ -63,7 +63,10 @@ fn next_piece(sql: &Sql) -> Result<i64, Error> {
 
 impl SqliteBackend {
     fn execute(&self, sql: &str, params: impl Params, what: &'static str) -> Result<usize, Error> {
-        self.sql.statement(sql)?.execute(params).map_err(fail(what))
+        self.sql.statement(sql)?.execute(params).map_err(|error| {
+            let exhausted = room::is_suspect(&error) && room::is_exhausted(&self.log);
+            if exhausted { Error::DiskFull } else { fail(what)(error) }
+        })
     }
 
     /// The subject's id, and the origin that its first event names, if that is an earlier one.
