@@ -11,7 +11,7 @@ use super::{Ctx, Run};
 use crate::{
     Call, Failure,
     error::Error,
-    frames::{self, Approve, Body, Effect, Found, OnChange, Outcome, Retry, StepError, Undo},
+    frames::{self, Approve, Body, Effect, Flow, Found, OnChange, Outcome, Retry, StepError, Undo},
     link::{CallOut, Execute, Finished, Link, Out, Reply},
 };
 
@@ -33,6 +33,7 @@ pub(super) struct Settings {
     pub(super) timeout_ms: Option<u64>,
     pub(super) undo: Option<Undo>,
     pub(super) approve: Option<Approve>,
+    pub(super) flow: Option<Box<Flow>>,
 }
 
 impl Settings {
@@ -77,6 +78,7 @@ pub(super) async fn call(ctx: &Ctx, settings: Settings, body: Body, work: Option
         timeout_ms: settings.timeout_ms,
         undo: settings.undo,
         approve: settings.approve,
+        flow: settings.flow,
         outcome,
     }));
     request(run, number, &mut frame, name, work).await
@@ -136,7 +138,8 @@ async fn request(
 }
 
 fn optimistic(run: &Run, work: &Work, settings: &Settings) -> bool {
-    matches!(work.effect, Effect::Code | Effect::Read) && settings.approve.is_none() && run.is_live()
+    let guarded = settings.approve.is_some() || settings.flow.as_ref().is_some_and(|flow| !flow.sinks.is_empty());
+    matches!(work.effect, Effect::Code | Effect::Read) && !guarded && run.is_live()
 }
 
 fn handle(run: &Run, number: u64, name: &str, grant: Option<&Execute>) -> Call {

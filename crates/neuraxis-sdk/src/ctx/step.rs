@@ -134,6 +134,31 @@ impl<A: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Step<A> {
         self
     }
 
+    /// Somebody vouches for its result: the guard trusts it. Without this the result of a step that reads or changes the
+    /// outside is trusted by nobody, that of any other as far as what went into the run.
+    pub fn trusted(self) -> Self {
+        self.output(Value::from("trusted"))
+    }
+
+    /// How far its result may be trusted, as a Toolset declares it of a tool: `"untrusted"`, or by place.
+    pub fn output(mut self, output: Value) -> Self {
+        self.settings.flow.get_or_insert_default().output = Some(output);
+        self
+    }
+
+    /// It reads untrusted text and gives back so little, in this shape (a JSON Schema of yes or no, words of a list, numbers,
+    /// dates, ids of a trusted source), that it may be trusted.
+    pub fn extract(self, schema: Value) -> Self {
+        self.output(serde_json::json!({"extract": {"schema": schema}}))
+    }
+
+    /// Arguments that nothing untrusted may choose: policies are asked before it is executed.
+    pub fn sinks(mut self, arguments: &[&str]) -> Self {
+        let names = arguments.iter().map(|name| (*name).to_owned());
+        self.settings.flow.get_or_insert_default().sinks.extend(names);
+        self
+    }
+
     /// How long the outside honours an idempotency key; for ever when not said.
     pub fn key_window(mut self, time: Duration) -> Self {
         self.key_window_ms = Some(millis(time));

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, Awaitable, Callable, Dict, Generic, Optional, Tuple, TypeVar, Union, cast, overload
+from typing import Any, Awaitable, Callable, Dict, Generic, Optional, Sequence, Tuple, TypeVar, Union, cast, overload
 
 from ._function import Function
 from ._json import encode
@@ -68,6 +68,27 @@ def tail_of(
     return "," + encode(options, "the options of a call")[1:-1] if options else ""
 
 
+def flow_of(
+    name: str, output: Union[None, str, Dict[str, Any]], sinks: Optional[Sequence[str]], extract: Optional[Dict[str, Any]]
+) -> Dict[str, Any]:
+    """What the guard may assume of a function: how far its result may be trusted, which arguments matter."""
+    flow: Dict[str, Any] = {}
+    if extract is not None:
+        if output is not None:
+            raise UsageError(f"step `{name}`: an extraction's trust is its shape's; give `extract=` without `output=`")
+        schema = extract if "schema" in extract else {"schema": extract}
+        flow["output"] = {"extract": schema}
+    elif isinstance(output, str):
+        flow["output"] = checked(output, ("trusted", "untrusted"), "output")
+    elif output is not None:
+        flow["output"] = output
+    if sinks is not None:
+        if isinstance(sinks, str):
+            raise UsageError(f"step `{name}`: `sinks` is a list of arguments: `sinks=[{sinks!r}]`")
+        flow["sinks"] = list(sinks)
+    return flow
+
+
 class Step(Generic[R]):
     """A function under `@nx.step`. Calling it in an agent performs the step; `.function` is the function itself."""
 
@@ -83,6 +104,9 @@ class Step(Generic[R]):
         probe: Optional[Callable[..., Any]] = None,
         key_window: Optional[Duration] = None,
         name: Optional[str] = None,
+        output: Union[None, str, Dict[str, Any]] = None,
+        sinks: Optional[Sequence[str]] = None,
+        extract: Optional[Dict[str, Any]] = None,
     ) -> None:
         self.callee = Function(function, "`@nx.step`")
         self.function = function
@@ -109,8 +133,11 @@ class Step(Generic[R]):
             head["retry"] = retry.wire()
         if self.timeout_ms is not None:
             head["timeout_ms"] = self.timeout_ms
+        flow = flow_of(self.name, output, sinks, extract)
+        if flow:
+            head["flow"] = flow
         self._head = "," + encode(head, f"the declaration of `{self.name}`")[1:-1]
-        self._ahead = self.effect in ("code", "read")
+        self._ahead = self.effect in ("code", "read") and not sinks
         self._undo_checked: Dict[Any, Dict[str, str]] = {}
         functools.update_wrapper(cast(Any, self), function, updated=())
         registry.add_step(self)
@@ -207,6 +234,9 @@ def step(
     retry: Optional[Retry] = ...,
     timeout: Optional[Duration] = ...,
     on_change: Optional[str] = ...,
+    output: Union[None, str, Dict[str, Any]] = ...,
+    sinks: Optional[Sequence[str]] = ...,
+    extract: Optional[Dict[str, Any]] = ...,
     was: Optional[str] = ...,
     probe: Optional[Callable[..., Any]] = ...,
     key_window: Optional[Duration] = ...,
@@ -226,13 +256,20 @@ def step(
     probe: Optional[Callable[..., Any]] = None,
     key_window: Optional[Duration] = None,
     name: Optional[str] = None,
+    output: Union[None, str, Dict[str, Any]] = None,
+    sinks: Optional[Sequence[str]] = None,
+    extract: Optional[Dict[str, Any]] = None,
 ) -> Union[Step[Any], "StepDecorator"]:
     """Makes a function a step.
 
     `effect` says what it does to the world: `code` (nothing), `read`, `idempotent` (repeating it with the same key
     changes nothing more), `once` (changes it each time; never repeated by itself). `retries` counts the attempts after
     the first; `retry` says more. `probe` tells whether a call took place. `key_window` is how long the outside honours
-    an idempotency key. `on_change` (`fail`, `rerun`, `ask`) says what to do if a replay has other arguments."""
+    an idempotency key. `on_change` (`fail`, `rerun`, `ask`) says what to do if a replay has other arguments.
+
+    For the guard: `output` says how far the result may be trusted (`trusted`, `untrusted`, or by place); `sinks` names the
+    arguments that nothing untrusted may choose; `extract` is the JSON Schema of a narrow result that may be trusted though
+    it was made from untrusted text."""
     decorator = StepDecorator(
         effect=effect,
         retry=retry_of(retries, retry),
@@ -242,6 +279,9 @@ def step(
         probe=probe,
         key_window=key_window,
         name=name,
+        output=output,
+        sinks=sinks,
+        extract=extract,
     )
     return decorator if function is None else decorator(function)
 
