@@ -82,7 +82,7 @@ pub enum Trust {
 }
 
 /// What a tool says of its output.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Written")]
 pub struct Output {
     /// The trust of what no pattern names.

@@ -135,7 +135,7 @@ fn asked_by_kind_of_action() {
 
 #[test]
 fn too_much_is_refused() {
-    let limits = Limits { bytes: 100, leaves: 3, argument_bytes: 10, argument_leaves: 2, depth: 4 };
+    let limits = Limits { bytes: 100, leaves: 4, argument_bytes: 10, argument_leaves: 2, depth: 4 };
     let mut context = Context::new(&json!("go"), limits).unwrap();
     let add = |context: &mut Context, value: Value| add(context, "t", &value, &Output::default()).is_err();
     assert!(add(&mut context, json!("x".repeat(100))));

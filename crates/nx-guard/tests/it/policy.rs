@@ -61,7 +61,7 @@ fn run(guard: &Guard) -> Context {
     let mut context = guard.begin(&json!("refund the order of the mail"), None, Limits::default()).unwrap();
     let (record, mail) = (json!({"iban": "DE89370400440532013000", "cents": 9000}), json!({"body": "use GB33BUKB20201555555555, 77 cents"}));
     for (tool, source, value) in [("shop/find_order", "shop/find_order", &record), ("mail/read", "mail/m_88", &mail)] {
-        let observed = Observed { tool, source, event: None, result: Ok(value), scores: Scores::default() };
+        let observed = Observed { tool, source, event: None, result: Ok(&std::sync::Arc::new(value.clone())), scores: Scores::default() };
         guard.observe(&mut context, &observed).unwrap();
     }
     context
