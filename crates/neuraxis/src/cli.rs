@@ -431,6 +431,35 @@ pub(crate) enum PolicyCommand {
     /// List what the guard decided, newest first.
     #[command(after_help = "Example:\n  neuraxis policy decisions --outcome deny --since 7d")]
     Decisions(DecisionsArgs),
+    /// Run the tests of policies: those that are applied, with the manifests in place of those of the same name.
+    #[command(after_help = "Example:\n  neuraxis policy test -f policies.yaml")]
+    Test {
+        /// Manifests that are not applied yet: files, directories, or `-` for standard input.
+        #[arg(short, long, value_name = "FILE")]
+        file: Vec<PathBuf>,
+    },
+    /// Which recorded calls would these policies decide otherwise?
+    #[command(after_help = "Example:\n  neuraxis policy diff -f policies.yaml --since 7d")]
+    Diff {
+        /// Manifests of the policies: files, directories, or `-` for standard input.
+        #[arg(short, long, value_name = "FILE", required = true)]
+        file: Vec<PathBuf>,
+        /// Only calls of so long ago at most, for example 7d.
+        #[arg(long, value_name = "DURATION")]
+        since: Option<String>,
+    },
+    /// The narrowest rule that would have answered a question, and what else it would have let through.
+    #[command(after_help = "Example:\n  neuraxis policy propose a_91c --reason \"Ann's refunds\" --since 30d")]
+    Propose {
+        /// The decision that asked (r_7f3/4), or its approval (a_…).
+        target: String,
+        /// Why people want it, for the record.
+        #[arg(long)]
+        reason: Option<String>,
+        /// Hold it against calls of so long ago at most, for example 7d.
+        #[arg(long, value_name = "DURATION")]
+        since: Option<String>,
+    },
 }
 
 #[derive(Debug, Args)]

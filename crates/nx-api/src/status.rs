@@ -28,6 +28,7 @@ pub(crate) fn of_runs(error: &nx_runs::Error) -> StatusCode {
         | E::ApprovalChanged { .. }
         | E::Fenced { .. }
         | E::Ambiguous { .. } => StatusCode::CONFLICT,
+        E::NoSession { .. } | E::SessionOver { .. } => StatusCode::CONFLICT,
         E::NotYours { .. } => StatusCode::FORBIDDEN,
         E::Erased { .. } => StatusCode::GONE,
         E::FrameTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,

@@ -1,5 +1,6 @@
 //! `bench`: figures, one JSON object a line. It judges nothing.
 
+mod guard;
 mod resume;
 mod storage;
 
@@ -29,7 +30,9 @@ use crate::{
     client::Client,
 };
 
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 12] = [
+    "guard.check",
+    "guard.http",
     "journal.append",
     "journal.erase",
     "journal.verify",
@@ -103,6 +106,8 @@ async fn measure(name: &str, dir: &Path, time: Duration, steps: u64) -> anyhow::
                 figure("journal.erase.cpu_ms", found.cpu_us / 1000.0, "ms", &config),
             ])
         }
+        "guard.check" => guard::in_process().await,
+        "guard.http" => guard::over_http(dir).await,
         "start.ready_ms" => start(dir).await,
         "storage" => storage::measure(dir).await,
         "runs.resume.history" => resume::measure(name, dir, steps, None).await,

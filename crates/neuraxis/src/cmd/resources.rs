@@ -78,6 +78,12 @@ pub(super) async fn diff(context: &Context, args: DiffArgs) -> anyhow::Result<()
 }
 
 async fn send(context: &Context, files: &[PathBuf], dry_run: bool) -> anyhow::Result<Value> {
+    let body = json!({"manifests": manifests(files)?, "dry_run": dry_run, "namespace": context.client.namespace()});
+    context.client.post("/api/apply", &body).await
+}
+
+/// The manifests of all these places; none at all is an error.
+pub(super) fn manifests(files: &[PathBuf]) -> anyhow::Result<Vec<Value>> {
     let mut manifests = Vec::new();
     for path in files {
         manifests.extend(read(path)?);
@@ -86,8 +92,7 @@ async fn send(context: &Context, files: &[PathBuf], dry_run: bool) -> anyhow::Re
         let names: Vec<String> = files.iter().map(|path| path.display().to_string()).collect();
         bail!("there is no manifest in {}", names.join(", "));
     }
-    let body = json!({"manifests": manifests, "dry_run": dry_run, "namespace": context.client.namespace()});
-    context.client.post("/api/apply", &body).await
+    Ok(manifests)
 }
 
 /// The manifests of a file, of a directory's YAML and JSON files, or of standard input.

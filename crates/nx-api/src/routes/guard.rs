@@ -424,7 +424,7 @@ async fn decisions(
         outcome,
         call: query.call,
         run: run.map_err(|error| Error::Request(error.to_string()))?,
-        since: query.since.map(|since| shared.env.now() - since),
+        since: query.since.map(|since| super::policies::ago(&shared, since)),
     };
     let page = Page { cursor: query.cursor, limit: query.limit };
     let found = shared.runs.decisions(namespace(query.namespace.as_deref())?, filter, page).await?;
@@ -457,6 +457,8 @@ async fn explain(
     _: auth::Viewer,
     Query(query): Query<ExplainQuery>,
 ) -> Result<axum::response::Response, Error> {
-    let found = shared.runs.decision(namespace(query.namespace.as_deref())?, query.of).await?;
+    let namespace = namespace(query.namespace.as_deref())?;
+    let declared = Arc::new(super::policies::declared(&shared, &namespace, &[]).await?);
+    let found = shared.runs.decision(namespace, query.of, Some(declared)).await?;
     Ok(axum::response::IntoResponse::into_response(axum::Json(found)))
 }

@@ -5,6 +5,7 @@ mod audit;
 mod guard;
 mod health;
 pub(crate) mod journal;
+mod policies;
 mod resources;
 mod runs;
 mod sources;
@@ -88,6 +89,7 @@ fn operations() -> OpenApiRouter<Shared> {
         .merge(runs::routes())
         .merge(approvals::routes())
         .merge(guard::routes())
+        .merge(policies::routes())
         .merge(why::routes())
         .merge(journal::routes())
         .merge(audit::routes())

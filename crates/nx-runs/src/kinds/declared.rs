@@ -90,8 +90,7 @@ impl Declared {
     /// The policies with those that ship. A policy that fits by itself but not with the others is left out, loudly: the
     /// registry has refused it unless what it refers to has changed since.
     fn compile(&self, policies: Vec<Policy>) -> Option<Arc<PolicySet>> {
-        let tools = self.tools.values().flat_map(BTreeMap::values).map(|rules| (*rules.guard).clone());
-        let tools = Tools::new(tools).unwrap_or_default();
+        let tools = self.guard_tools();
         match PolicySet::compile(&with_default(policies), &tools) {
             Ok(compiled) => {
                 for warning in compiled.warnings {
@@ -104,6 +103,12 @@ impl Declared {
                 None
             }
         }
+    }
+
+    /// Every tool that is declared, as the guard sees it.
+    pub(crate) fn guard_tools(&self) -> Tools {
+        let tools = self.tools.values().flat_map(BTreeMap::values).map(|rules| (*rules.guard).clone());
+        Tools::new(tools).unwrap_or_default()
     }
 
     /// The policies of the namespace.

@@ -4,7 +4,7 @@ use neuraxis_sdk::frames::Effect;
 use nx_guard::{
     decision::{Decision, Outcome},
     origin::{Leak, Traced},
-    policy::{self, Explanation, Recorded},
+    policy::{self, Explanation, PolicySet, Recorded},
     tool::{self, Output, Tool},
 };
 use nx_journal::{Event, Reader};
@@ -80,8 +80,24 @@ pub struct DecisionView {
     pub text: String,
 }
 
+/// The newest decision of the target as a call that can be decided again.
+pub(crate) fn asked(reader: &Reader, namespace: &Namespace, target: &str) -> Result<(Recorded, Decision), Error> {
+    let shown = find(reader, namespace, target, None)?;
+    let missing = || Error::invalid(format!("the decision `{}` is not in the log", shown.id));
+    let event = reader.event(shown.seq)?.ok_or_else(missing)?;
+    let (_, head, body) = read(reader, namespace, &event)?;
+    Ok((as_recorded(&head, &body), body.decision))
+}
+
 /// Reads one decision: of a run (the newest), `RUN/STEP`, an approval, a place in the log, or what else `why` finds.
-pub(crate) fn find(reader: &Reader, namespace: &Namespace, target: &str) -> Result<DecisionView, Error> {
+///
+/// With the policies of today it says what would change the outcome under them.
+pub(crate) fn find(
+    reader: &Reader,
+    namespace: &Namespace,
+    target: &str,
+    policies: Option<&PolicySet>,
+) -> Result<DecisionView, Error> {
     let seq = why::find(reader, namespace, target)?;
     let missing = || Error::invalid(format!("nothing was decided about `{target}`; `neuraxis policy decisions` lists what was"));
     let mut event = reader.event(seq)?.ok_or_else(missing)?;
@@ -90,22 +106,27 @@ pub(crate) fn find(reader: &Reader, namespace: &Namespace, target: &str) -> Resu
             return Err(missing());
         }
         if event.header.kind.as_str() == KIND {
-            return view(reader, namespace, &event);
+            return view(reader, namespace, &event, policies);
         }
         let Causation::Local(cause) = event.header.causation else { break };
         event = reader.event(cause)?.ok_or_else(missing)?;
     }
-    newest_of_run(reader, namespace, seq)?.ok_or_else(missing)
+    newest_of_run(reader, namespace, seq, policies)?.ok_or_else(missing)
 }
 
 /// The newest decision of the run that the event is about.
-fn newest_of_run(reader: &Reader, namespace: &Namespace, seq: Seq) -> Result<Option<DecisionView>, Error> {
+fn newest_of_run(
+    reader: &Reader,
+    namespace: &Namespace,
+    seq: Seq,
+    policies: Option<&PolicySet>,
+) -> Result<Option<DecisionView>, Error> {
     let Some(run) = reader.event(seq)?.as_ref().and_then(run_of) else { return Ok(None) };
     let (subject, mut before) = (Subject::run(run), None);
     loop {
         let page = reader.by_subject(namespace, &subject, before, SLICE, true)?;
         if let Some(event) = page.iter().find(|event| event.header.kind.as_str() == KIND) {
-            return view(reader, namespace, event).map(Some);
+            return view(reader, namespace, event, policies).map(Some);
         }
         match page.last() {
             Some(last) if page.len() == SLICE => before = Some(last.header.version),
@@ -127,7 +148,7 @@ pub(crate) fn list(
 ) -> Result<Paged<DecisionView>, Error> {
     let mut items = Vec::new();
     let next = walk(reader, namespace, (filter, page), &mut |event| {
-        items.push(view(reader, namespace, event)?);
+        items.push(view(reader, namespace, event, None)?);
         Ok(())
     })?;
     Ok(Paged { items, next })
@@ -220,8 +241,17 @@ fn read(reader: &Reader, namespace: &Namespace, event: &Event) -> Result<(RunId,
     Ok((run, *head, body))
 }
 
-fn view(reader: &Reader, namespace: &Namespace, event: &Event) -> Result<DecisionView, Error> {
-    let (run, head, body) = read(reader, namespace, event)?;
+fn view(
+    reader: &Reader,
+    namespace: &Namespace,
+    event: &Event,
+    policies: Option<&PolicySet>,
+) -> Result<DecisionView, Error> {
+    let (run, head, mut body) = read(reader, namespace, event)?;
+    if let Some(policies) = policies {
+        let recorded = as_recorded(&head, &body);
+        body.decision.flip = policies.flip(&recorded.as_call(), &body.decision)?;
+    }
     let explanation = policy::explain(&body.call, &body.decision);
     Ok(DecisionView {
         id: format!("{run}/{}", body.n),

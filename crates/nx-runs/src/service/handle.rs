@@ -10,15 +10,15 @@ use std::{
 
 use nx_guard::call::Scores;
 use nx_journal::{Journal, Reader};
-use nx_types::{ApprovalId, BlobId, Namespace, RunId, Subject};
+use nx_types::{ApprovalId, BlobId, Namespace, RunId, Subject, Timestamp};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    ApprovalFilter, ApprovalView, BulkRetried, Connection, DecisionFilter, DecisionView, ForkRequest, Inbound, Options,
+    ApprovalFilter, ApprovalView, BulkRetried, Connection, DecisionFilter, DecisionView, ForkRequest, PolicyDiff, RuleProposal, Inbound, Options,
     Outbound, Page, Paged, Peer, Ruling, RunFilter, RunSummary, RunView, RunWatch, SessionRequest, SignalRequest,
-    StartRequest, Started, StepsPage, WhyNode, WorkerView, decisions, inlet::Inlet, lists, show, transport::Addressed,
+    StartRequest, Started, StepsPage, WhyNode, WorkerView, decisions, inlet::Inlet, lists, policies, show, transport::Addressed,
     watch::Watchers,
 };
 use crate::{
@@ -183,8 +183,45 @@ impl Handle {
 
     /// What the guard decided about a call, and why: the newest decision of a step (`r_…/3`), a run, an approval, or what
     /// else [`Handle::why`] finds.
-    pub async fn decision(&self, namespace: Namespace, target: String) -> Result<DecisionView, Error> {
-        self.read(move |reader| decisions::find(reader, &namespace, &target)).await
+    /// With what is declared today it says what would change the outcome.
+    pub async fn decision(
+        &self,
+        namespace: Namespace,
+        target: String,
+        declared: Option<Arc<Declared>>,
+    ) -> Result<DecisionView, Error> {
+        let find = move |reader: &Reader| {
+            let policies = declared.as_ref().map(|declared| declared.policies()).transpose()?;
+            decisions::find(reader, &namespace, &target, policies)
+        };
+        self.read(find).await
+    }
+
+    /// What the policies `after` would decide about calls that were recorded under `before`, and that those decide
+    /// otherwise.
+    pub async fn policy_diff(
+        &self,
+        namespace: Namespace,
+        before: Declared,
+        after: Declared,
+        since: Option<Timestamp>,
+    ) -> Result<PolicyDiff, Error> {
+        self.read(move |reader| {
+            policies::diff_of(reader, &namespace, (before.policies()?, after.policies()?), since)
+        })
+        .await
+    }
+
+    /// The narrowest rule that would have answered the question of a decision, and what else it would have let through.
+    pub async fn propose_rule(
+        &self,
+        namespace: Namespace,
+        target: String,
+        declared: Arc<Declared>,
+        reason: String,
+        since: Option<Timestamp>,
+    ) -> Result<RuleProposal, Error> {
+        self.read(move |reader| policies::propose(reader, &namespace, (&declared, &target), (&reason, since))).await
     }
 
     /// Decisions, newest first.

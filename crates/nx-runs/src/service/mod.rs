@@ -8,6 +8,7 @@ mod driver;
 mod handle;
 mod inlet;
 pub(crate) mod lists;
+mod policies;
 mod requested;
 mod show;
 mod transport;
@@ -33,6 +34,7 @@ pub use crate::engine::{
 };
 pub use decisions::{DecisionFilter, DecisionView};
 pub use handle::Handle;
+pub use policies::{PolicyChange, PolicyDiff, PolicyReport, RuleProposal};
 pub use transport::{Connection, Inbound, Outbound, parse};
 pub use watch::RunWatch;
 

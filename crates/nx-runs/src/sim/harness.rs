@@ -629,7 +629,7 @@ impl Sim {
             decision: decision.to_owned(),
             hash: Some(view.hash),
             by: "ann".to_owned(),
-            roles: vec![view.who.clone()],
+            roles: [view.who.clone()].into(),
             reason: Some("simulated".to_owned()),
             args: None,
             value,

@@ -4,6 +4,7 @@
 
 mod crash;
 mod engine;
+mod guard;
 mod machine;
 mod mutation;
 mod refusal;

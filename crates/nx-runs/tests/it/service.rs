@@ -136,7 +136,7 @@ fn approve(view: &nx_runs::service::ApprovalView) -> Ruling {
         decision: "approve".to_owned(),
         hash: Some(view.hash),
         by: "ann".to_owned(),
-        roles: vec!["lead".to_owned()],
+        roles: ["lead".to_owned()].into(),
         reason: Some("looks right".to_owned()),
         args: None,
         value: None,
@@ -181,7 +181,7 @@ fn a_refund_waits_for_its_approval_and_is_explained() {
             assert_eq!(waiting.len(), 1);
             assert_eq!(waiting[0].args, json!({ "cents": 8400, "order": "A17" }));
 
-            let stranger = Ruling { by: "bob".to_owned(), roles: vec![], ..approve(&waiting[0]) };
+            let stranger = Ruling { by: "bob".to_owned(), roles: [].into(), ..approve(&waiting[0]) };
             let refused = handle.decide(ns(), waiting[0].id, stranger).await.unwrap_err();
             assert_eq!(refused.code().as_str(), "NX-RUN-0008");
             let other = Ruling { hash: Some(nx_types::Digest([1; 32])), ..approve(&waiting[0]) };

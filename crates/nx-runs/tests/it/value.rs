@@ -32,6 +32,8 @@ fn event(args: Value, value: Value) -> RunEvent {
         over: None,
         undo: None,
         note: None,
+        refs: false,
+        flow: None,
     };
     let value = Arc::new(value);
     RunEvent::StepCompleted(StepCompleted {
@@ -41,6 +43,8 @@ fn event(args: Value, value: Value) -> RunEvent {
         from: None,
         attempt: 1,
         later: false,
+        labels: None,
+        seen: None,
     })
 }
 

@@ -49,6 +49,8 @@ impl Bench {
             parent: None,
             by: "test".to_owned(),
             fork: None,
+            session: None,
+            labels: None,
         };
         change(&mut created);
         let mut bench = Self {
@@ -74,7 +76,7 @@ impl Bench {
 
     pub(crate) fn try_do(&mut self, command: Command) -> Result<(), nx_runs::Error> {
         let rng = self.env.rng();
-        let context = Context { now: self.now, rng, keys: &self.keys, limits: &self.limits };
+        let context = Context { now: self.now, rng, keys: &self.keys, limits: &self.limits, gate: &nx_runs::machine::gate::Open };
         let decision = self.run.decide(command, &context)?;
         self.log.extend(decision.events.iter().cloned());
         for event in &decision.events {
@@ -240,7 +242,7 @@ impl Bench {
         let mut vote = Vote {
             id: approval.id,
             by: "ann".to_owned(),
-            roles: vec!["lead".to_owned(), "operator".to_owned()],
+            roles: ["lead".to_owned(), "operator".to_owned()].into(),
             hash: Some(approval.hash),
             ruling,
             reason: None,

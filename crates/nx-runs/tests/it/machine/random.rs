@@ -348,7 +348,7 @@ impl Play {
         let vote = nx_runs::machine::Vote {
             id: approval.id,
             by: "ann".to_owned(),
-            roles: vec!["lead".to_owned(), "operator".to_owned()],
+            roles: ["lead".to_owned(), "operator".to_owned()].into(),
             ruling,
             hash: Some(approval.hash),
             reason: None,

@@ -1,0 +1,104 @@
+//! What a check of the guard takes: in process, and over loopback with the decision in the log.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use nx_guard::bench::{CheckConfig, TraceConfig, arguments, check, policies};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::{Process, figure};
+use crate::{
+    cli::ServerArgs,
+    client::Client,
+};
+
+/// Calls that are checked over loopback.
+const CALLS: usize = 5000;
+/// Those before them that are not counted.
+const WARM_UP: usize = 500;
+/// Labelled leaves of the run: each record and each mail has five.
+const LEAVES: usize = 10_000;
+
+/// In process: tracing and policies.
+pub(super) async fn in_process() -> anyhow::Result<Vec<Value>> {
+    let config = CheckConfig { policies: 1000, trace: TraceConfig { leaves: LEAVES, ..TraceConfig::default() } };
+    let found = tokio::task::spawn_blocking(move || {
+        let begun = std::time::Instant::now();
+        check(&config, &|| begun.elapsed().as_nanos() as u64)
+    })
+    .await??;
+    let config = json!({"policies": 1000, "leaves": LEAVES, "calls": config.trace.calls});
+    Ok(vec![
+        figure("guard.check.p50_us", found.p50_us, "us", &config),
+        figure("guard.check.p99_us", found.p99_us, "us", &config),
+        figure("guard.check.policies_p50_us", found.decide_p50_us, "us", &config),
+        figure("guard.check.policies_p99_us", found.decide_p99_us, "us", &config),
+        figure("guard.check.compile_ms", found.compile_ms, "ms", &config),
+    ])
+}
+
+/// Over one connection: each answer comes when its decision is in the log.
+pub(super) async fn over_http(dir: &Path) -> anyhow::Result<Vec<Value>> {
+    let server = Process::start(dir).await?;
+    let client = Client::new(ServerArgs { url: server.url.clone(), token: None, namespace: "default".to_owned() })?;
+    let manifests: Vec<Value> = policies(1000)
+        .into_iter()
+        .map(|policy| {
+            json!({"apiVersion": "neuraxis/v1", "kind": "Policy", "metadata": {"name": policy.name}, "spec": policy.spec})
+        })
+        .collect();
+    for part in manifests.chunks(100) {
+        client.post("/api/apply", &json!({"manifests": part})).await?;
+    }
+    let session = open(&client).await?;
+    let path = format!("/api/guard/sessions/{session}/check");
+    let mut times = Vec::with_capacity(CALLS);
+    let cpu = server.cpu()?;
+    for n in 0..WARM_UP + CALLS {
+        // A call that policies would ask about opens a question; those that are allowed are what agents do all day.
+        let body = json!({"tool": "pay/refund", "args": arguments(n * 2)});
+        let begun = Instant::now();
+        client.post(&path, &body).await?;
+        if n >= WARM_UP {
+            times.push(begun.elapsed().as_secs_f64() * 1e6);
+        }
+    }
+    let cpu = server.cpu()?.checked_sub(cpu).unwrap_or_default();
+    times.sort_by(f64::total_cmp);
+    let at = |share: f64| times.get((times.len() as f64 * share) as usize).copied().unwrap_or_default();
+    let config = json!({"policies": 1000, "leaves": LEAVES, "calls": CALLS, "connections": 1});
+    let figures = vec![
+        figure("guard.http.p50_us", at(0.5), "us", &config),
+        figure("guard.http.p99_us", at(0.99), "us", &config),
+        figure("guard.http.cpu_us", cpu.as_secs_f64() * 1e6 / (WARM_UP + CALLS) as f64, "us", &config),
+    ];
+    server.end().await?;
+    Ok(figures)
+}
+
+/// A session whose run holds records that are vouched for and mails that are not.
+async fn open(client: &Client) -> anyhow::Result<String> {
+    let output = json!({"trust": "trusted", "readers": ["ann@example.org"]});
+    let opened = json!({
+        "agent": "triage", "principal": "ann", "roles": ["clerk"],
+        "prompt": "Refund order 77 to its customer and write to ann@example.org, 50 euro at most, by January 11th 2025",
+        "tools": [
+            {"name": "pay/refund", "effect": "once", "sinks": ["iban", "cents", "to"]},
+            {"name": "shop/find_order", "effect": "read", "output": output},
+            {"name": "mail/read", "effect": "read"},
+        ],
+    });
+    let session = client.post("/api/guard/sessions", &opened).await?;
+    let session = session.get("session").and_then(Value::as_str).context("a session")?.to_owned();
+    let path = format!("/api/guard/sessions/{session}/observe");
+    for n in 0..LEAVES / 10 {
+        let record = json!({"id": n, "iban": format!("DE{:020}", n * 7919), "name": format!("customer {n} of street {}", n % 97),
+            "mail": format!("c{n}@example.org"), "cents": n * 10});
+        client.post(&path, &json!({"tool": "shop/find_order", "args": {"order": n}, "result": record})).await?;
+        let mail = json!({"from": format!("c{n}@example.net"), "subject": format!("about order {n}"), "date": "2025-01-09",
+            "body": format!("please refund my order number {n} of the street {} to DE{:020}, it is late", n % 89, n * 7907), "n": n});
+        client.post(&path, &json!({"tool": "mail/read", "args": {"n": n}, "result": mail})).await?;
+    }
+    Ok(session)
+}
