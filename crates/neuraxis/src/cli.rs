@@ -173,6 +173,9 @@ pub(crate) struct UpArgs {
     /// Want tokens on loopback too.
     #[arg(long)]
     pub(crate) require_token: bool,
+    /// Give every value one untrusted label, to measure what labels cost.
+    #[arg(long, hide = true)]
+    pub(crate) constant_label: bool,
 }
 
 #[derive(Debug, Args)]

@@ -30,9 +30,10 @@ use crate::{
     client::Client,
 };
 
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 13] = [
     "guard.check",
     "guard.http",
+    "guard.labels",
     "journal.append",
     "journal.erase",
     "journal.verify",
@@ -108,13 +109,14 @@ async fn measure(name: &str, dir: &Path, time: Duration, steps: u64) -> anyhow::
         }
         "guard.check" => guard::in_process().await,
         "guard.http" => guard::over_http(dir).await,
+        "guard.labels" => guard::labels(dir, time).await,
         "start.ready_ms" => start(dir).await,
         "storage" => storage::measure(dir).await,
         "runs.resume.history" => resume::measure(name, dir, steps, None).await,
         "runs.resume.carry" => resume::measure(name, dir, steps, Some(CARRY_EVERY)).await,
         _ => {
             let runs = name.rsplit_once(".c").and_then(|(_, count)| count.parse().ok()).context("a count of runs")?;
-            native(name, dir, runs, time).await
+            native(name, dir, runs, time, &[]).await
         }
     }
 }
@@ -132,10 +134,15 @@ struct Process {
 
 impl Process {
     async fn start(dir: &Path) -> anyhow::Result<Self> {
+        Self::start_with(dir, &[]).await
+    }
+
+    async fn start_with(dir: &Path, more: &[&str]) -> anyhow::Result<Self> {
         let begun = Instant::now();
         let mut child = Command::new(std::env::current_exe()?)
             .args(["up", "--listen", "127.0.0.1:0", "--data"])
             .arg(dir.join("data"))
+            .args(more)
             .stdout(std::process::Stdio::piped())
             .kill_on_drop(true)
             .spawn()?;
@@ -208,8 +215,8 @@ async fn bench_agent((counter, ended): (Arc<AtomicU64>, Arc<Semaphore>), ctx: Ct
     Ok(steps)
 }
 
-async fn native(name: &str, dir: &Path, runs: u32, time: Duration) -> anyhow::Result<Vec<Value>> {
-    let server = Process::start(dir).await?;
+async fn native(name: &str, dir: &Path, runs: u32, time: Duration, more: &[&str]) -> anyhow::Result<Vec<Value>> {
+    let server = Process::start_with(dir, more).await?;
     let (counter, stop) = (Arc::new(AtomicU64::new(0)), CancellationToken::new());
     let ended = Arc::new(Semaphore::new(0));
     let told = (Arc::clone(&counter), Arc::clone(&ended));

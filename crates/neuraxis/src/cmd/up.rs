@@ -88,7 +88,9 @@ pub(super) async fn start(args: &UpArgs) -> anyhow::Result<Running> {
     let log = tasks.spawn(log.run());
     let notary = Arc::new(Notary::open(&args.data, journal.origin(), &env)?);
     let key = run_key(&args.data, journal.head(), &env)?;
-    let (runs, runs_service) = Runs::open(journal.clone(), RunsOptions::new(key))?;
+    let mut options = RunsOptions::new(key);
+    options.limits.constant_label = args.constant_label.then(|| nx_types::Label::untrusted("constant").into());
+    let (runs, runs_service) = Runs::open(journal.clone(), options)?;
     let (control_service, control) = nx_control::start(journal.clone(), control_options(args));
 
     let mut options = ApiOptions::new(args.data.join("keys").join("admin.token"));
@@ -268,7 +270,9 @@ impl Declaring {
                 }
             }
         }
-        self.runs.declare(namespace, Declared::of(&declared)).await?;
+        // Compiling many policies takes a while.
+        let declared = tokio::task::spawn_blocking(move || Declared::of(&declared)).await?;
+        self.runs.declare(namespace, declared).await?;
         Ok(())
     }
 }

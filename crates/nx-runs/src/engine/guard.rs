@@ -186,7 +186,10 @@ impl Engine {
                 RunEvent::StepCompleted(body) if !body.later => {
                     let Some((kind, effect, name)) = run.step(body.n) else { continue };
                     let of = Declaration { name, kind, effect, tool: self.guard_tool(namespace, &head, kind, name) };
-                    let (labels, seen) = watch.judge(body, &of, (&head, &record))?;
+                    let (labels, seen) = match &self.limits.constant_label {
+                        Some(label) => (Labelled::uniform(label.clone()), None),
+                        None => watch.judge(body, &of, (&head, &record))?,
+                    };
                     watch.note(version, source_of(&of), &body.value, labels.clone());
                     body.labels = Some(Box::new(labels));
                     body.seen = seen.map(Box::new);

@@ -81,6 +81,9 @@ pub struct Limits {
     /// Events of a run that are read at once when it is loaded; a longer one is read in slices, others going on
     /// meanwhile. Default: 4096.
     pub load_at_once: usize,
+    /// Gives every value this one label instead of its own, to measure what labels cost. Make it an untrusted one: then
+    /// nothing is trusted that should not be.
+    pub constant_label: Option<nx_types::SharedLabel>,
     /// First wait before a run is taken up again after the log refused a commit; doubles up to 30 s. Default: 250 ms.
     pub refused_wait: nx_types::Duration,
 }
@@ -100,6 +103,7 @@ impl Default for Limits {
             value_bytes: 64 << 20,
             runs_per_worker: 1024,
             load_at_once: 4096,
+            constant_label: None,
             refused_wait: Duration::from_millis(250),
         }
     }

@@ -1,13 +1,13 @@
 //! What a check of the guard takes: in process, and over loopback with the decision in the log.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use anyhow::Context as _;
 use nx_guard::bench::{CheckConfig, TraceConfig, arguments, check, policies};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{Process, figure};
+use super::{Process, figure, native};
 use crate::{
     cli::ServerArgs,
     client::Client,
@@ -75,6 +75,31 @@ pub(super) async fn over_http(dir: &Path) -> anyhow::Result<Vec<Value>> {
     ];
     server.end().await?;
     Ok(figures)
+}
+
+/// What labels cost a run of many small steps: against the same build where every value gets one label.
+pub(super) async fn labels(dir: &Path, time: Duration) -> anyhow::Result<Vec<Value>> {
+    let (mut own, mut constant) = (Vec::new(), Vec::new());
+    for round in 0..3 {
+        for (more, costs) in [(&[][..], &mut own), (&["--constant-label"][..], &mut constant)] {
+            let dir = dir.join(format!("{round}-{}", more.len()));
+            std::fs::create_dir_all(&dir)?;
+            let found = native("labels", &dir, 64, time, more).await?;
+            let cost = found.get(1).and_then(|figure| figure.get("value")).and_then(Value::as_f64);
+            costs.push(cost.context("the CPU time of a step")?);
+        }
+    }
+    let median = |costs: &mut Vec<f64>| {
+        costs.sort_by(f64::total_cmp);
+        costs.get(costs.len() / 2).copied().unwrap_or_default()
+    };
+    let (own, constant) = (median(&mut own), median(&mut constant));
+    let config = json!({"runs": 64, "rounds": 3, "seconds": time.as_secs_f64()});
+    Ok(vec![
+        figure("guard.labels.cpu_us", own, "us/step", &config),
+        figure("guard.labels.constant_cpu_us", constant, "us/step", &config),
+        figure("guard.labels.ratio", own / constant, "x", &config),
+    ])
 }
 
 /// A session whose run holds records that are vouched for and mails that are not.
