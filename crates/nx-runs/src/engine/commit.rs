@@ -105,7 +105,8 @@ impl Causes {
     pub(super) fn of(&self, event: &RunEvent) -> Cause {
         let approval = event.approval().and_then(|id| self.approvals.get(&id));
         let step = || event.step().and_then(|n| self.steps.get(&n));
-        let first = || event.identity().and(self.started.as_ref());
+        let decided = matches!(event, RunEvent::GuardDecided(_));
+        let first = || self.started.as_ref().filter(|_| decided || event.identity().is_some());
         approval.or_else(step).or_else(first).or(self.last.as_ref()).map_or(Cause::None, |seq| Cause::Local(*seq))
     }
 }

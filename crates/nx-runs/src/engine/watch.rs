@@ -100,11 +100,6 @@ pub(super) struct Declaration<'a> {
 }
 
 impl Watch {
-    /// The label of a value that is made of everything.
-    pub(super) fn joined(&self) -> &SharedLabel {
-        &self.joined
-    }
-
     /// Whether everything that the run holds is as trusted and as open as its request.
     fn is_plain(&self) -> bool {
         self.joined.is_trusted() && self.joined.readers.is_none() && self.joined.purposes.is_none()

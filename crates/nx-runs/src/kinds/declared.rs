@@ -16,7 +16,7 @@ use super::{agent::AgentSpec, toolset::ToolsetSpec};
 use crate::Error;
 
 /// All that is declared in a namespace.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub struct Declared {
     agents: BTreeMap<String, AgentRules>,
     tools: HashMap<String, BTreeMap<String, ToolRules>>,
@@ -39,7 +39,7 @@ pub struct AgentRules {
 }
 
 /// What is declared of a tool.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ToolRules {
     /// What calling it does to the world.
     pub effect: Effect,

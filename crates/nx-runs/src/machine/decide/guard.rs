@@ -54,7 +54,10 @@ impl Deciding<'_> {
             self.ask_call(n, call, None)?;
             return Ok(None);
         }
-        call.verdict = Some(Box::new(verdict));
+        // A read that nothing speaks against leaves no trace but itself.
+        if call.kind != Kind::Tool || call.effect > Effect::Read || !verdict.decision.reasons.is_empty() {
+            call.verdict = Some(Box::new(verdict));
+        }
         Ok(Some(call))
     }
 

@@ -221,7 +221,7 @@ fn a_quorum_needs_different_people() {
     bench.decide_with(Ruling::Approve, |vote| vote.by = "bob".to_owned());
     expect![[r#"
         decide
-          + approval.voted {"by":"ann"}
+          + approval.voted {"roles":["lead","operator"],"by":"ann"}
         decide
         decide
           + approval.decided {"by":"ann, bob","n":1,"decision":"approve"}

@@ -274,6 +274,7 @@ impl Bench {
             Action::Cancel { inc, reason } => format!("cancel {inc} {reason}"),
             Action::Close { inc, state } => format!("close {inc} {state}"),
             Action::LateTaken { grant } => format!("late taken {}.{}", grant.step, grant.attempt),
+            Action::Guarded(answer) => format!("guarded step {} {:?}", answer.step, answer.outcome),
             Action::Want { slot, target } => format!("want {slot:?} {target:?}"),
             Action::Unwant { slot } => format!("unwant {slot:?}"),
             Action::Dispatch(dispatch) => format!(
