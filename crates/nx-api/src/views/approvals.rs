@@ -54,6 +54,10 @@ pub(crate) struct ApprovalBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     message: Option<String>,
+    /// What policies decided about the call, and where each argument came from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>, nullable = false)]
+    guard: Option<Box<nx_guard::decision::Decision>>,
     /// When it was asked.
     #[schema(value_type = text::Instant)]
     created: Timestamp,
@@ -113,6 +117,7 @@ impl From<ApprovalView> for ApprovalBody {
             choices,
             candidates,
             message,
+            guard,
             created,
             deadline,
             decided_by,
@@ -139,6 +144,7 @@ impl From<ApprovalView> for ApprovalBody {
             choices,
             candidates,
             message,
+            guard,
             created,
             deadline,
             decided_by,
