@@ -25,6 +25,7 @@ use crate::{
     Error, ProblemBody, Shared, auth,
     extract::{Json, Path, Query},
     input,
+    views::guard::{DecisionBody, DecisionsBody},
 };
 
 /// Most tools of a session.
@@ -403,7 +404,7 @@ struct DecisionsQuery {
 
 /// Lists what the guard decided, newest first.
 #[utoipa::path(get, path = "/api/guard/decisions", tag = "guard", params(DecisionsQuery),
-    responses((status = 200, body = Object, description = "`{items: [decision], next?: cursor}`"),
+    responses((status = 200, body = DecisionsBody),
     (status = 400, body = ProblemBody, content_type = "application/problem+json"),
     (status = 401, body = ProblemBody, content_type = "application/problem+json"),
     (status = 403, body = ProblemBody, content_type = "application/problem+json")))]
@@ -411,7 +412,7 @@ async fn decisions(
     State(shared): State<Shared>,
     _: auth::Viewer,
     Query(query): Query<DecisionsQuery>,
-) -> Result<axum::response::Response, Error> {
+) -> Result<Json<DecisionsBody>, Error> {
     let run = query.run.map(|run| run.parse::<RunId>()).transpose();
     let outcome = match query.outcome.as_deref() {
         None => None,
@@ -428,7 +429,7 @@ async fn decisions(
     };
     let page = Page { cursor: query.cursor, limit: query.limit };
     let found = shared.runs.decisions(namespace(query.namespace.as_deref())?, filter, page).await?;
-    Ok(axum::response::IntoResponse::into_response(axum::Json(found)))
+    Ok(Json(found.into()))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -446,7 +447,7 @@ struct ExplainQuery {
 
 /// Why the guard decided so, and what would change it.
 #[utoipa::path(get, path = "/api/guard/explain", tag = "guard", params(ExplainQuery),
-    responses((status = 200, body = Object, description = "The decision: outcome, clauses, where each argument came from, what would change it, and the same in words"),
+    responses((status = 200, body = DecisionBody),
     (status = 400, body = ProblemBody, content_type = "application/problem+json"),
     (status = 401, body = ProblemBody, content_type = "application/problem+json"),
     (status = 403, body = ProblemBody, content_type = "application/problem+json"),
@@ -456,9 +457,9 @@ async fn explain(
     State(shared): State<Shared>,
     _: auth::Viewer,
     Query(query): Query<ExplainQuery>,
-) -> Result<axum::response::Response, Error> {
+) -> Result<Json<DecisionBody>, Error> {
     let namespace = namespace(query.namespace.as_deref())?;
     let declared = Arc::new(super::policies::declared(&shared, &namespace, &[]).await?);
     let found = shared.runs.decision(namespace, query.of, Some(declared)).await?;
-    Ok(axum::response::IntoResponse::into_response(axum::Json(found)))
+    Ok(Json(found.into()))
 }

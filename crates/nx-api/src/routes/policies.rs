@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::{
-    extract::State,
-    response::{IntoResponse as _, Response},
-};
+use axum::extract::State;
 use nx_control::ApplyOptions;
 use nx_runs::kinds::Declared;
 use nx_types::{Duration, Namespace, Resource};
@@ -15,7 +12,12 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::journal::namespace;
-use crate::{Error, ProblemBody, Shared, auth, extract::Json, input};
+use crate::{
+    Error, ProblemBody, Shared, auth,
+    extract::Json,
+    input,
+    views::guard::{PolicyDiffBody, RuleBody, TestedBody},
+};
 
 /// Most manifests at once.
 const MAX_MANIFESTS: usize = 256;
@@ -70,7 +72,7 @@ struct TestBody {
 
 /// Runs the tests of every policy, each against itself alone.
 #[utoipa::path(post, path = "/api/policies/test", tag = "guard", request_body = TestBody,
-    responses((status = 200, body = Object, description = "`{items: [{policy, revision, tests: [{test, expected, found, passed}]}]}`"),
+    responses((status = 200, body = TestedBody),
     (status = 400, body = ProblemBody, content_type = "application/problem+json"),
     (status = 401, body = ProblemBody, content_type = "application/problem+json"),
     (status = 403, body = ProblemBody, content_type = "application/problem+json"),
@@ -82,10 +84,10 @@ async fn test(
     State(shared): State<Shared>,
     _: auth::Operator,
     Json(body): Json<TestBody>,
-) -> Result<Response, Error> {
+) -> Result<Json<TestedBody>, Error> {
     let namespace = namespace(body.namespace.as_deref())?;
-    let items = declared(&shared, &namespace, &body.manifests).await?.test_policies()?;
-    Ok(axum::Json(serde_json::json!({ "items": items })).into_response())
+    let reports = declared(&shared, &namespace, &body.manifests).await?.test_policies()?;
+    Ok(Json(reports.into()))
 }
 
 /// Policies to compare with those that count.
@@ -105,7 +107,7 @@ struct DiffBody {
 
 /// Decides recorded calls again: which would be decided otherwise?
 #[utoipa::path(post, path = "/api/policies/diff", tag = "guard", request_body = DiffBody,
-    responses((status = 200, body = Object, description = "`{looked_at, truncated, changes: [{decision, tool, before, after}]}`"),
+    responses((status = 200, body = PolicyDiffBody),
     (status = 400, body = ProblemBody, content_type = "application/problem+json"),
     (status = 401, body = ProblemBody, content_type = "application/problem+json"),
     (status = 403, body = ProblemBody, content_type = "application/problem+json"),
@@ -117,12 +119,12 @@ async fn diff(
     State(shared): State<Shared>,
     _: auth::Operator,
     Json(body): Json<DiffBody>,
-) -> Result<Response, Error> {
+) -> Result<Json<PolicyDiffBody>, Error> {
     let namespace = namespace(body.namespace.as_deref())?;
     let before = declared(&shared, &namespace, &[]).await?;
     let after = declared(&shared, &namespace, &body.manifests).await?;
     let since = body.since.map(|since| ago(&shared, since));
-    Ok(axum::Json(shared.runs.policy_diff(namespace, before, after, since).await?).into_response())
+    Ok(Json(shared.runs.policy_diff(namespace, before, after, since).await?.into()))
 }
 
 /// A decision to make a rule of.
@@ -147,7 +149,7 @@ struct ProposeBody {
 
 /// The narrowest rule that would have answered the question, and which recorded questions it would have let through.
 #[utoipa::path(post, path = "/api/policies/propose", tag = "guard", request_body = ProposeBody,
-    responses((status = 200, body = Object, description = "`{clause, releases, cedar, lets_through: [decision], looked_at}`"),
+    responses((status = 200, body = RuleBody),
     (status = 400, body = ProblemBody, content_type = "application/problem+json"),
     (status = 401, body = ProblemBody, content_type = "application/problem+json"),
     (status = 403, body = ProblemBody, content_type = "application/problem+json"),
@@ -159,13 +161,13 @@ async fn propose(
     State(shared): State<Shared>,
     _: auth::Operator,
     Json(body): Json<ProposeBody>,
-) -> Result<Response, Error> {
+) -> Result<Json<RuleBody>, Error> {
     let namespace = namespace(body.namespace.as_deref())?;
     let declared = Arc::new(declared(&shared, &namespace, &[]).await?);
     let since = body.since.map(|since| ago(&shared, since));
     let reason = body.reason.unwrap_or_else(|| "approved as a rule".to_owned());
     let found = shared.runs.propose_rule(namespace, body.of, declared, reason, since).await?;
-    Ok(axum::Json(found).into_response())
+    Ok(Json(found.into()))
 }
 
 /// The instant so long ago.

@@ -21,6 +21,8 @@ const LEAST: &str = "
     viewer   GET /api/events/export
     viewer   GET /api/events/stream
     viewer   GET /api/events/{seq}
+    viewer   GET /api/guard/decisions
+    viewer   GET /api/guard/explain
     viewer   GET /api/kinds
     viewer   GET /api/kinds/{kind}/schema
     viewer   GET /api/resources/{kind}
@@ -33,6 +35,14 @@ const LEAST: &str = "
     operator GET /api/doctor
     operator POST /api/audit/checkpoint
     operator POST /api/audit/verify
+    operator DELETE /api/guard/sessions/{session}
+    operator POST /api/guard/sessions
+    operator POST /api/guard/sessions/{session}/check
+    operator POST /api/guard/sessions/{session}/observe
+    operator POST /api/guard/sessions/{session}/output
+    operator POST /api/policies/diff
+    operator POST /api/policies/propose
+    operator POST /api/policies/test
     operator POST /api/runs
     operator POST /api/runs/retry
     operator POST /api/runs/{run}/cancel

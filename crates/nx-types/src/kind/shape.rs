@@ -236,9 +236,12 @@ fn unknown_field(name: &str, known: Option<&Map<String, Value>>) -> String {
 
 fn unknown_name(what: &str, name: &str, valid: &[&str]) -> String {
     let name = clip(name);
+    // In one order, whatever order this build's schemas keep.
+    let mut valid = valid.to_vec();
+    valid.sort_unstable();
     match nearest(&name, valid.iter().copied()) {
         Some(best) if valid.len() > 1 => {
-            format!("unknown {what} `{name}`; did you mean `{best}`? valid are {}", list(valid))
+            format!("unknown {what} `{name}`; did you mean `{best}`? valid are {}", list(&valid))
         }
         Some(best) => format!("unknown {what} `{name}`; the only valid one is `{best}`"),
         None => format!("unknown {what} `{name}`; none is valid here"),

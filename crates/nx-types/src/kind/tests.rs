@@ -94,7 +94,7 @@ fn all_errors_come_at_once_with_their_place() {
             "field `name` is missing at `/spec/motors/0`",
             "unknown field `nme`; did you mean `name`? valid are `name` or `power_w` at `/spec/motors/0/nme`",
             "expected a map, got `4` at `/spec/motors/1`",
-            "unknown field `stp`; did you mean `stop`? valid are `stop` or `slow` at `/spec/action`",
+            "unknown field `stp`; did you mean `stop`? valid are `slow` or `stop` at `/spec/action`",
         ]
     );
 }
