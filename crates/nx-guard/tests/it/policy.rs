@@ -10,7 +10,7 @@ use nx_guard::{
     guard::{Guard, Observed},
     origin::{Context, Leak, Limits, Traced},
     policy::{
-        Compiled, Mode, Policy, PolicySet, PolicySpec, PolicyTest, Recorded, default_policy, diff, explain, run_tests, with_default,
+        Compiled, Mode, Policy, PolicySet, PolicySpec, PolicyTest, Recorded, default_policy, descriptor, diff, explain, run_tests, with_default,
     },
     tool::{Effect, Tool, Tools},
 };
@@ -40,7 +40,7 @@ fn tools() -> Tools {
         json!({"name": "shop/find_order", "effect": "read", "output": "trusted"}),
         json!({"name": "mail/read", "effect": "read"}),
         json!({"name": "pay/refund", "effect": "once", "sinks": ["iban", "cents"], "inputSchema": {"type": "object",
-            "properties": {"iban": {"type": "string"}, "cents": {"type": "integer"}, "note": {"type": "string"}, "rate": {"type": "number"},
+            "properties": {"iban": {"type": "string"}, "cents": {"type": "integer"}, "currency": {"type": "string"}, "note": {"type": "string"}, "rate": {"type": "number"},
                 "any": {}}, "required": ["iban", "cents"]}}),
     ];
     Tools::new(tools.iter().map(|tool| Tool::parse(tool).unwrap())).unwrap()
@@ -606,4 +606,46 @@ fn what_nests_too_deep_is_refused() {
         let set = PolicySet::compile(&[policy(&wrap(&text))], &tools()).unwrap().set;
         assert_eq!(decided(&set, &json!({"iban": "X", "cents": 1}), &facts()).outcome, Outcome::Deny);
     }
+}
+
+// ---- the manual
+
+/// The blocks of the manual's page that are marked as this language.
+fn blocks(language: &str) -> Vec<String> {
+    let page = include_str!("../../../../docs/policies.md");
+    let marked = page.split(&format!("```{language}\n")).skip(1);
+    marked.map(|block| block.split("```").next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn the_manual_compiles_and_its_tests_pass() {
+    let (manifests, clauses) = (blocks("yaml"), blocks("cedar"));
+    assert!(!manifests.is_empty() && clauses.len() > 2);
+    for text in &manifests {
+        let manifest: Value = serde_saphyr::from_str(text).unwrap();
+        let spec: PolicySpec = serde_json::from_value(manifest["spec"].clone()).unwrap();
+        let policy = Policy { name: "refunds".to_owned(), revision: 1, spec };
+        for result in run_tests(&policy, &tools()).unwrap() {
+            assert!(result.passed, "{result:?}");
+        }
+        assert_eq!(PolicySet::compile(&[policy], &tools()).unwrap().warnings, []);
+    }
+    for text in &clauses {
+        let spec = spec(text);
+        let policies = with_default(vec![Policy { name: "shown".to_owned(), revision: 1, spec }]);
+        assert_eq!(PolicySet::compile(&policies, &tools()).unwrap().warnings, [], "{text}");
+    }
+}
+
+#[test]
+fn the_kind_has_a_schema_and_an_example() {
+    let kind = descriptor();
+    let example: Value = serde_saphyr::from_str(kind.example).unwrap();
+    let spec: PolicySpec = serde_json::from_value((kind.check)(&example["spec"]).unwrap()).unwrap();
+    assert!(run_tests(&Policy { name: "refunds".to_owned(), revision: 1, spec }, &tools()).unwrap()[0].passed);
+    let wrong = json!({"mode": "enforced", "cedar": "@id(\"a\") forbid(principal, action, resource)", "tests": [{"call": "x", "expect": "allowed"}]});
+    let errors: Vec<String> = (kind.check)(&wrong).unwrap_err().iter().map(ToString::to_string).collect();
+    expect![[""]].assert_eq(&errors.join("\n"));
+    let errors: Vec<String> = (kind.check)(&json!({"cedar": wrong["cedar"]})).unwrap_err().iter().map(ToString::to_string).collect();
+    expect![[""]].assert_eq(&errors.join("\n"));
 }
