@@ -128,7 +128,9 @@ pub fn tools() -> Result<Tools, Error> {
         "cents": {"type": "integer"}, "by": {"type": "string"}, "text": {"type": "string"}});
     let schema = json!({"type": "object", "properties": properties, "required": ["order", "iban", "to", "cents"]});
     let tool = |n: usize| {
-        Tool::parse(&json!({"name": tool_name(n), "effect": "once", "sinks": ["iban", "cents", "to"], "inputSchema": schema}))
+        Tool::parse(
+            &json!({"name": tool_name(n), "effect": "once", "sinks": ["iban", "cents", "to"], "inputSchema": schema}),
+        )
     };
     Tools::new((0..TOOLS).map(tool).collect::<Result<Vec<_>, _>>()?)
 }
@@ -148,12 +150,20 @@ pub fn policies(count: usize) -> Vec<Policy> {
 fn policy(n: usize) -> Policy {
     let tool = tool_name(n % TOOLS);
     let (head, condition) = match n / TOOLS % 4 {
-        0 => ("principal", "unless { [Source::\"shop/find_order\", Source::\"request\"].containsAll(context.from.iban) }".to_owned()),
+        0 => (
+            "principal",
+            "unless { [Source::\"shop/find_order\", Source::\"request\"].containsAll(context.from.iban) }".to_owned(),
+        ),
         1 => ("principal", format!("when {{ context.args.cents > {} }}", 5000 + n)),
-        2 => ("principal in Role::\"clerk\"", "when { context.sinks.untrusted.contains(\"to\") || context.leaks }".to_owned()),
+        2 => (
+            "principal in Role::\"clerk\"",
+            "when { context.sinks.untrusted.contains(\"to\") || context.leaks }".to_owned(),
+        ),
         _ => ("principal == User::\"mallory\"", "when { context.args.cents > 100 }".to_owned()),
     };
-    let cedar = format!("@id(\"rule\") @ask(\"lead within 4h\")\nforbid({head}, action == Tool::\"{tool}\", resource)\n  {condition};\n");
+    let cedar = format!(
+        "@id(\"rule\") @ask(\"lead within 4h\")\nforbid({head}, action == Tool::\"{tool}\", resource)\n  {condition};\n"
+    );
     let spec = PolicySpec { mode: Mode::Enforce, cedar, tests: Vec::new() };
     Policy { name: format!("policy{n}"), revision: 1, spec }
 }
