@@ -134,7 +134,9 @@ pub fn tools() -> Result<Tools, Error> {
         "cents": {"type": "integer"}, "by": {"type": "string"}, "text": {"type": "string"}});
     let schema = json!({"type": "object", "properties": properties, "required": ["order", "iban", "to", "cents"]});
     let tool = |n: usize| {
-        Tool::parse(&json!({"name": tool_name(n), "effect": "once", "sinks": ["iban", "cents", "to"], "inputSchema": schema}))
+        Tool::parse(
+            &json!({"name": tool_name(n), "effect": "once", "sinks": ["iban", "cents", "to"], "inputSchema": schema}),
+        )
     };
     Tools::new((0..TOOLS).map(tool).collect::<Result<Vec<_>, _>>()?)
 }
@@ -154,14 +156,29 @@ pub fn policies(count: usize) -> Vec<Policy> {
 fn policy(n: usize) -> Policy {
     let tool = tool_name(n % TOOLS);
     let (head, condition) = match n / TOOLS % 4 {
-        0 => ("principal", "unless { [Source::\"shop/find_order\", Source::\"request\"].containsAll(context.from.iban) }".to_owned()),
+        0 => (
+            "principal",
+            "unless { [Source::\"shop/find_order\", Source::\"request\"].containsAll(context.from.iban) }".to_owned(),
+        ),
         1 => ("principal", format!("when {{ context.args.cents > {} }}", 5000 + n)),
-        2 => ("principal in Role::\"clerk\"", "when { context.sinks.untrusted.contains(\"to\") || context.leaks }".to_owned()),
+        2 => (
+            "principal in Role::\"clerk\"",
+            "when { context.sinks.untrusted.contains(\"to\") || context.leaks }".to_owned(),
+        ),
         _ => ("principal == User::\"mallory\"", "when { context.args.cents > 100 }".to_owned()),
     };
-    let cedar = format!("@id(\"rule\") @ask(\"lead within 4h\")\nforbid({head}, action == Tool::\"{tool}\", resource)\n  {condition};\n");
+    let cedar = format!(
+        "@id(\"rule\") @ask(\"lead within 4h\")\nforbid({head}, action == Tool::\"{tool}\", resource)\n  {condition};\n"
+    );
     let spec = PolicySpec { mode: Mode::Enforce, cedar, tests: Vec::new() };
     Policy { name: format!("policy{n}"), revision: 1, spec }
+}
+
+/// The policies as one text that Cedar itself takes, the policy that ships among them.
+pub fn cedar(count: usize) -> String {
+    let all = with_default(policies(count));
+    let texts = all.iter().map(|policy| policy.spec.cedar.replace("Tool::\"", "Tool::Action::\""));
+    texts.collect::<Vec<_>>().join("\n")
 }
 
 /// Measures whole checks. `now` is a monotonic clock in nanoseconds.
@@ -179,7 +196,7 @@ pub fn check(config: &CheckConfig, now: &dyn Fn() -> u64) -> Result<CheckFigures
         roles: ["clerk".to_owned(), "viewer".to_owned()].into(),
         agent: "triage".to_owned(),
     };
-    let mut evaluated = 0;
+    let evaluated = std::cell::Cell::new(0);
     let (mut times, mut deciding) = (Vec::with_capacity(config.trace.calls), Vec::with_capacity(config.trace.calls));
     for n in 0..config.trace.calls {
         let args = arguments(n);
@@ -188,15 +205,16 @@ pub fn check(config: &CheckConfig, now: &dyn Fn() -> u64) -> Result<CheckFigures
             let begun = now();
             let decision = set.decide(call);
             took.set(now() - begun);
+            evaluated.set(set.asked(call));
             decision
         };
         let begun = now();
         let decision = guard.check(&context, (&tool_name(0), &args), &facts, &decide)?;
         times.push(now() - begun);
         deciding.push(took.get());
-        evaluated = evaluated.max(decision.reasons.len());
+        drop(decision);
     }
     let (p50_us, p99_us) = quantiles(times);
     let (decide_p50_us, decide_p99_us) = quantiles(deciding);
-    Ok(CheckFigures { p50_us, p99_us, decide_p50_us, decide_p99_us, evaluated, compile_ms })
+    Ok(CheckFigures { p50_us, p99_us, decide_p50_us, decide_p99_us, evaluated: evaluated.get(), compile_ms })
 }

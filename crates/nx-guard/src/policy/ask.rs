@@ -101,10 +101,24 @@ mod tests {
 
     #[test]
     fn what_is_no_terms_is_refused() {
-        for text in
-            ["", "within 4h", "lead within", "lead within soon", "lead within 4h please", "0 of lead", "two of lead", "2 of", "lead or",
-             "lead security", "or lead", "lead and", "lead, ops", "lead within 0s", "999 of lead", "-"]
-        {
+        for text in [
+            "",
+            "within 4h",
+            "lead within",
+            "lead within soon",
+            "lead within 4h please",
+            "0 of lead",
+            "two of lead",
+            "2 of",
+            "lead or",
+            "lead security",
+            "or lead",
+            "lead and",
+            "lead, ops",
+            "lead within 0s",
+            "999 of lead",
+            "-",
+        ] {
             let error = parse(text).unwrap_err();
             assert!(!error.is_empty(), "{text}");
         }

@@ -52,7 +52,11 @@ impl<'a> Checks<'a> {
         if clauses.len() > MAX_ALL_CLAUSES
             && let Some(clause) = clauses.last()
         {
-            let fault = checks.at(clause, clause.places.at, format!("all policies together have more than {MAX_ALL_CLAUSES} clauses"));
+            let fault = checks.at(
+                clause,
+                clause.places.at,
+                format!("all policies together have more than {MAX_ALL_CLAUSES} clauses"),
+            );
             checks.faults.push(fault);
         }
         checks
@@ -73,7 +77,9 @@ impl<'a> Checks<'a> {
                 match known.get(name) {
                     Some(Does::Ask(_)) => {}
                     Some(_) => {
-                        let message = format!("`{name}` does not ask, and nothing releases what is denied; release a clause with `@ask`");
+                        let message = format!(
+                            "`{name}` does not ask, and nothing releases what is denied; release a clause with `@ask`"
+                        );
                         self.faults.push(self.at(clause, clause.places.at, message));
                     }
                     None => {
@@ -114,17 +120,21 @@ impl<'a> Checks<'a> {
         }
         let result = Validator::new(schema).validate(&policies, ValidationMode::Strict);
         let errors = result.validation_errors().map(|error| (error.policy_id(), error as &dyn Diagnostic, true));
-        let warnings = result.validation_warnings().map(|warning| (warning.policy_id(), warning as &dyn Diagnostic, false));
+        let warnings =
+            result.validation_warnings().map(|warning| (warning.policy_id(), warning as &dyn Diagnostic, false));
         // One for each clause and place: an error is found anew for every tool that the clause is about.
         let mut found: BTreeMap<(usize, usize, String), (String, bool, usize)> = BTreeMap::new();
         for (id, diagnostic, is_error) in errors.chain(warnings) {
             let text: &str = id.as_ref();
-            let Some((number, clause)) = text.parse::<usize>().ok().and_then(|number| Some((number, self.clauses.get(number)?))) else {
+            let Some((number, clause)) =
+                text.parse::<usize>().ok().and_then(|number| Some((number, self.clauses.get(number)?)))
+            else {
                 continue;
             };
             let (at, message) = diagnosed(diagnostic, &clause.places);
             let message = message.replace(&format!("for policy `{text}`, "), "");
-            let entry = found.entry((number, at, without_tool(&message))).or_insert((message.clone(), is_error, 0));
+            let entry =
+                found.entry((number, at, without_tool(&message))).or_insert_with(|| (message.clone(), is_error, 0));
             entry.2 += 1;
             if message < entry.0 {
                 entry.0 = message;
@@ -136,8 +146,9 @@ impl<'a> Checks<'a> {
             match untyped(clause, tools) {
                 Some(tool) => {
                     let what = if is_error { format!(": {message}") } else { String::new() };
-                    let message =
-                        format!("the clause cannot be checked, because `{tool}` does not declare the type of what it looks at{what}");
+                    let message = format!(
+                        "the clause cannot be checked, because `{tool}` does not declare the type of what it looks at{what}"
+                    );
                     self.warnings.push(self.at(clause, at, message));
                 }
                 None if is_error => self.faults.push(self.at(clause, at, message)),

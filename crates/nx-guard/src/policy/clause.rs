@@ -84,7 +84,8 @@ pub(super) fn read(policy: Policy, (name, revision): (&str, u64), places: Places
         Err(error) => return Err(vec![error.to_string()]),
     };
     let mut wrong = Vec::new();
-    let annotations: BTreeMap<&str, &str> = body.annotations.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    let annotations: BTreeMap<&str, &str> =
+        body.annotations.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
     for unknown in annotations.keys().filter(|key| !ANNOTATIONS.contains(key)) {
         let near = nearest(unknown, ANNOTATIONS).unwrap_or_default();
         wrong.push(format!("unknown annotation `@{unknown}`; the nearest is `@{near}`"));
@@ -128,7 +129,8 @@ pub(super) fn read(policy: Policy, (name, revision): (&str, u64), places: Places
 }
 
 fn is_id(id: &str) -> bool {
-    (1..=MAX_ID_BYTES).contains(&id.len()) && id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+    (1..=MAX_ID_BYTES).contains(&id.len())
+        && id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
 }
 
 fn does(forbid: bool, annotations: &BTreeMap<&str, &str>) -> Result<Does, Vec<String>> {
@@ -181,8 +183,11 @@ fn about(action: &ActionConstraint, wrong: &mut Vec<String>) -> Vec<About> {
         match (uid.ty.to_string().as_str(), equal) {
             ("Tool::Action", _) => about.push(About::Tool(id)),
             ("Toolset::Action", false) => about.push(About::Toolset(id)),
-            ("Toolset::Action", true) => wrong.push(format!("no tool is a toolset; write `action in Toolset::\"{id}\"`")),
-            (kind, _) => wrong.extend(known(kind, &id).or_else(|| Some(format!("an action is a Tool or a Toolset, not `{kind}`")))),
+            ("Toolset::Action", true) => {
+                wrong.push(format!("no tool is a toolset; write `action in Toolset::\"{id}\"`"));
+            }
+            (kind, _) => wrong
+                .extend(known(kind, &id).or_else(|| Some(format!("an action is a Tool or a Toolset, not `{kind}`")))),
         }
     }
     about
@@ -226,9 +231,8 @@ fn inside(uid: &EntityUID, wrong: &mut Vec<String>) -> Whom {
 
 fn agent(resource: &pst::ResourceConstraint, wrong: &mut Vec<String>) {
     let kind = match resource {
-        pst::ResourceConstraint::Eq(EntityOrSlot::Entity(uid)) | pst::ResourceConstraint::In(EntityOrSlot::Entity(uid)) => {
-            &uid.ty
-        }
+        pst::ResourceConstraint::Eq(EntityOrSlot::Entity(uid))
+        | pst::ResourceConstraint::In(EntityOrSlot::Entity(uid)) => &uid.ty,
         pst::ResourceConstraint::Is(kind) | pst::ResourceConstraint::IsIn(kind, _) => kind,
         _ => return,
     };

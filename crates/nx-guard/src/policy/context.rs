@@ -166,8 +166,11 @@ impl Builder<'_> {
     /// not passed.
     fn from(&self) -> Members {
         let wanted = |name: &str| self.needs.iter().any(|needs| needs.from.has(name));
-        let mut from: BTreeMap<String, BTreeSet<&str>> =
-            shape::names(self.call.tool).into_iter().filter(|name| wanted(name)).map(|name| (name.to_owned(), BTreeSet::new())).collect();
+        let mut from: BTreeMap<String, BTreeSet<&str>> = shape::names(self.call.tool)
+            .into_iter()
+            .filter(|name| wanted(name))
+            .map(|name| (name.to_owned(), BTreeSet::new()))
+            .collect();
         for origin in &self.call.traced.origins {
             let name = named(&origin.pointer);
             if wanted(&name) {
@@ -175,7 +178,9 @@ impl Builder<'_> {
             }
         }
         let source = |id: &str| RestrictedExpression::new_entity_uid(uid(&self.types.source, id));
-        from.into_iter().map(|(name, sources)| (name, RestrictedExpression::new_set(sources.into_iter().map(source)))).collect()
+        from.into_iter()
+            .map(|(name, sources)| (name, RestrictedExpression::new_set(sources.into_iter().map(source))))
+            .collect()
     }
 
     fn entities(&self) -> Result<(EntityUid, Entities), Error> {
@@ -207,7 +212,8 @@ fn record(members: Members) -> Result<RestrictedExpression, Error> {
 /// Names of arguments by how they stand. Each set holds what stands worse as well: else an argument that falls from
 /// ambiguous to untrusted would leave a set that a clause looks at, and the clause would let it through.
 fn sinks(sinks: &Sinks) -> Members {
-    let text = |name: &String| RestrictedExpression::new_string(if name.is_empty() { TEXT.to_owned() } else { name.clone() });
+    let text =
+        |name: &String| RestrictedExpression::new_string(if name.is_empty() { TEXT.to_owned() } else { name.clone() });
     let untrusted: BTreeSet<&String> = sinks.untrusted.iter().collect();
     let unclear: BTreeSet<&String> = sinks.unclear.iter().chain(untrusted.iter().copied()).collect();
     let ambiguous: BTreeSet<&String> = sinks.ambiguous.iter().chain(unclear.iter().copied()).collect();

@@ -29,7 +29,6 @@ impl Names {
         matches!(self, Self::None)
     }
 
-
     fn add(&mut self, name: Option<&str>) {
         match (&mut *self, name) {
             (Self::Some(names), Some(name)) => {
@@ -147,7 +146,10 @@ pub(super) fn path(expr: &Expr) -> Option<Vec<&str>> {
 /// The parts of an expression.
 pub(super) fn children(expr: &Expr) -> Vec<&Expr> {
     match expr {
-        Expr::UnaryOp { expr, .. } | Expr::GetAttr { expr, .. } | Expr::HasAttr { expr, .. } | Expr::Like { expr, .. } => {
+        Expr::UnaryOp { expr, .. }
+        | Expr::GetAttr { expr, .. }
+        | Expr::HasAttr { expr, .. }
+        | Expr::Like { expr, .. } => {
             vec![expr]
         }
         Expr::BinaryOp { left, right, .. } => vec![left, right],

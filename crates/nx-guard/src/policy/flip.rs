@@ -19,6 +19,9 @@ const MAX_SOURCES: usize = 8;
 /// Most decisions that are made again.
 const MAX_TRIALS: usize = 1000;
 
+/// An argument, and the source that it is given.
+type Given<'a> = (&'a str, &'a str);
+
 impl PolicySet {
     /// The smallest change of labels found that makes the outcome laxer; of two as small, the one that allows. `None` for
     /// what is allowed, and where no change of one or two arguments helps.
@@ -28,13 +31,15 @@ impl PolicySet {
         }
         let arguments = arguments(call, decision);
         let sources = self.candidates(call);
-        let single: Vec<(&str, &str)> =
-            arguments.iter().flat_map(|name| sources.iter().map(move |source| (name.as_str(), source.as_str()))).collect();
+        let single: Vec<Given<'_>> = arguments
+            .iter()
+            .flat_map(|name| sources.iter().map(move |source| (name.as_str(), source.as_str())))
+            .collect();
         let mut trials = 0;
         let pairs = single.iter().enumerate().flat_map(|(n, first)| {
             single.iter().skip(n + 1).filter(move |second| first.0 != second.0).map(move |second| vec![*first, *second])
         });
-        let rounds: [Box<dyn Iterator<Item = Vec<(&str, &str)>> + '_>; 2] =
+        let rounds: [Box<dyn Iterator<Item = Vec<Given<'_>>> + '_>; 2] =
             [Box::new(single.iter().map(|change| vec![*change])), Box::new(pairs)];
         for round in rounds {
             let mut asks = None;
@@ -43,9 +48,12 @@ impl PolicySet {
                 if trials > MAX_TRIALS {
                     break;
                 }
-                let traced = changes.iter().fold(call.traced.clone(), |traced, change| changed(traced, change));
+                let traced = changes.iter().fold(call.traced.clone(), changed);
                 let outcome = self.decide(&Call { traced: &traced, ..*call })?.outcome;
-                let flip = || Flip { outcome, changes: changes.iter().map(|(name, source)| (pointer(name), (*source).to_owned())).collect() };
+                let flip = || Flip {
+                    outcome,
+                    changes: changes.iter().map(|(name, source)| (pointer(name), (*source).to_owned())).collect(),
+                };
                 if outcome == Outcome::Allow {
                     return Ok(Some(flip()));
                 }
@@ -75,13 +83,14 @@ fn pointer(name: &str) -> String {
 /// The arguments in doubt: those that the clauses pointed at, then others that are not trusted.
 fn arguments(call: &Call<'_>, decision: &Decision) -> Vec<String> {
     let pointed = decision.reasons.iter().flat_map(|reason| reason.pointers.iter().map(String::as_str));
-    let doubtful = call.traced.origins.iter().filter(|origin| !origin.standing.is_trusted()).map(|origin| origin.pointer.as_str());
+    let doubtful =
+        call.traced.origins.iter().filter(|origin| !origin.standing.is_trusted()).map(|origin| origin.pointer.as_str());
     let mut seen = BTreeSet::new();
     pointed.chain(doubtful).map(named).filter(|name| seen.insert(name.clone())).take(MAX_ARGUMENTS).collect()
 }
 
 /// The arguments as if this one had come from that source.
-fn changed(mut traced: Traced, (name, source): &(&str, &str)) -> Traced {
+fn changed(mut traced: Traced, (name, source): &Given<'_>) -> Traced {
     for origin in traced.origins.iter_mut().filter(|origin| named(&origin.pointer) == *name) {
         origin.standing = if *source == REQUEST { Standing::Request } else { Standing::Trusted };
         origin.sources = BTreeSet::from([(*source).to_owned()]);

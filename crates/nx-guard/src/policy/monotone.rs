@@ -70,7 +70,8 @@ fn flip(moves: Moves) -> Moves {
 fn join(a: Moves, b: Moves, whole: &Expr) -> Moves {
     match (a, b) {
         (Moves::Anyhow(reason), _) | (_, Moves::Anyhow(reason)) => Moves::Anyhow(reason),
-        (Moves::Not, other @ (Moves::Not | Moves::Up | Moves::Down)) | (other @ (Moves::Up | Moves::Down), Moves::Not) => other,
+        (Moves::Not, other @ (Moves::Not | Moves::Up | Moves::Down))
+        | (other @ (Moves::Up | Moves::Down), Moves::Not) => other,
         (Moves::Up, Moves::Up) => Moves::Up,
         (Moves::Down, Moves::Down) => Moves::Down,
         _ => anyhow(whole),
@@ -105,7 +106,10 @@ fn moves(expr: &Expr) -> Moves {
         },
         other => {
             let still = super::expr::children(other).into_iter().all(|child| moves(child) == Moves::Not);
-            let known = matches!(other, Expr::GetAttr { .. } | Expr::Like { .. } | Expr::Is { .. } | Expr::Set(_) | Expr::Record(_));
+            let known = matches!(
+                other,
+                Expr::GetAttr { .. } | Expr::Like { .. } | Expr::Is { .. } | Expr::Set(_) | Expr::Record(_)
+            );
             if known && still { Moves::Not } else { anyhow(expr) }
         }
     }
@@ -148,7 +152,11 @@ fn equal(a: Moves, b: Moves, (left, right): (&Expr, &Expr), whole: &Expr) -> Mov
     match (a, left, b, right) {
         (moved @ (Moves::Up | Moves::Down), _, Moves::Not, Expr::Literal(Literal::Bool(wanted)))
         | (Moves::Not, Expr::Literal(Literal::Bool(wanted)), moved @ (Moves::Up | Moves::Down), _) => {
-            if *wanted { moved } else { flip(moved) }
+            if *wanted {
+                moved
+            } else {
+                flip(moved)
+            }
         }
         (Moves::Anyhow(reason), ..) | (_, _, Moves::Anyhow(reason), _) => Moves::Anyhow(reason),
         _ => anyhow(whole),
@@ -192,7 +200,8 @@ mod tests {
         ] {
             assert_eq!(shown(&format!("forbid(principal, action, resource) {condition};")), Ok(()), "{condition}");
         }
-        let released = "when { !context.leaks && [\"iban\"].containsAll(context.sinks.ambiguous) && context.scores.pii <= 3 }";
+        let released =
+            "when { !context.leaks && [\"iban\"].containsAll(context.sinks.ambiguous) && context.scores.pii <= 3 }";
         assert_eq!(shown(&format!("permit(principal, action, resource) {released};")), Ok(()));
     }
 
@@ -201,8 +210,14 @@ mod tests {
         for (condition, reason) in [
             ("when { context.sinks.untrusted.isEmpty() }", "context.sinks.untrusted.isEmpty()"),
             ("unless { context.from.iban.contains(Source::\"shop\") }", "context.from.iban.contains(Source::\"shop\")"),
-            ("unless { [Source::\"untrusted/mail\"].containsAll(context.from.a) }", "[Source::\"untrusted/mail\"].containsAll(context.from.a)"),
-            ("unless { [Source::\"mail/*\"].containsAll(context.from.a) }", "[Source::\"mail/*\"].containsAll(context.from.a)"),
+            (
+                "unless { [Source::\"untrusted/mail\"].containsAll(context.from.a) }",
+                "[Source::\"untrusted/mail\"].containsAll(context.from.a)",
+            ),
+            (
+                "unless { [Source::\"mail/*\"].containsAll(context.from.a) }",
+                "[Source::\"mail/*\"].containsAll(context.from.a)",
+            ),
             ("when { context.scores.pii < 5 && context.acts }", "(context.scores.pii < 5) && context.acts"),
             ("when { context.leaks && context.named }", "context.leaks && context.named"),
             ("when { context.from.a == [Source::\"shop\"] }", "context.from.a == [Source::\"shop\"]"),
@@ -211,7 +226,7 @@ mod tests {
             ("unless { context.leaks }", "context.leaks"),
         ] {
             let found = shown(&format!("forbid(principal, action, resource) {condition};")).unwrap_err();
-            assert_eq!(found.replace('"', "\""), reason, "{condition}");
+            assert_eq!(found, reason, "{condition}");
         }
     }
 }

@@ -49,7 +49,9 @@ pub(super) fn readable((name, revision): (&str, u64), spec: &PolicySpec) -> (Vec
         let policy = match Policy::parse(Some(PolicyId::new("clause")), &piece.cedar) {
             Ok(policy) => policy,
             Err(errors) => {
-                faults.extend(parse_errors(&errors, &piece.places).into_iter().map(|(at, message)| fault(at, None, message)));
+                faults.extend(
+                    parse_errors(&errors, &piece.places).into_iter().map(|(at, message)| fault(at, None, message)),
+                );
                 continue;
             }
         };
@@ -60,7 +62,9 @@ pub(super) fn readable((name, revision): (&str, u64), spec: &PolicySpec) -> (Vec
                 faults.push(fault(piece.places.at, id.as_deref(), message));
             }
             Ok(clause) => clauses.push(Clause { shadow: spec.mode == Mode::Shadow, ..clause }),
-            Err(wrong) => faults.extend(wrong.into_iter().map(|message| fault(piece.places.at, id.as_deref(), message))),
+            Err(wrong) => {
+                faults.extend(wrong.into_iter().map(|message| fault(piece.places.at, id.as_deref(), message)));
+            }
         }
     }
     faults.truncate(MAX_FAULTS);

@@ -16,6 +16,7 @@ use super::{
     expr::Names,
     monotone::UNTRUSTED,
     record::{Recorded, diff},
+    set::hex,
     shape, value,
 };
 use crate::{
@@ -71,10 +72,13 @@ impl PolicySet {
         let mut clauses = Vec::new();
         for ask in asks {
             let spoke = |clause: &&Clause| {
-                clause.versioned == ask.policy && clause.name.clause == ask.clause && matches!(clause.does, Does::Ask(_))
+                clause.versioned == ask.policy
+                    && clause.name.clause == ask.clause
+                    && matches!(clause.does, Does::Ask(_))
             };
             let clause = self.inner.clauses.iter().find(spoke);
-            clauses.push(clause.ok_or_else(|| none(format!("`{}/{}` is not in these policies", ask.policy, ask.clause)))?);
+            clauses
+                .push(clause.ok_or_else(|| none(format!("`{}/{}` is not in these policies", ask.policy, ask.clause)))?);
         }
         let conditions = Conditions::of(call, &clauses)?.lines;
         let releases: Vec<String> = clauses.iter().map(|clause| clause.name.to_string()).collect();
@@ -86,9 +90,9 @@ impl PolicySet {
             conditions.join(" &&\n    "),
         );
         let hash = digest::digest(&digest::SHA256, format!("{releases:?}{body}").as_bytes());
-        let hex: String = hash.as_ref().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-        let clause = format!("approved-{hex}");
-        let annotations = format!("@id(\"{clause}\")\n@releases({})\n@reason({})\n", quoted(&releases.join(", ")), quoted(reason));
+        let clause = format!("approved-{:.12}", hex(&hash));
+        let annotations =
+            format!("@id(\"{clause}\")\n@releases({})\n@reason({})\n", quoted(&releases.join(", ")), quoted(reason));
         Ok(Proposal { clause, releases, cedar: annotations + &body })
     }
 }
@@ -110,8 +114,10 @@ impl<'a> Conditions<'a> {
         let Value::Object(args) = &call.traced.args else {
             return Err(none("a text that leaves the run is never the same twice; write a rule by hand"));
         };
-        let fixed: Vec<(&String, &Value)> =
-            args.iter().filter(|(name, value)| !value.is_null() && (everything || seen(name) || is_sink(name))).collect();
+        let fixed: Vec<(&String, &Value)> = args
+            .iter()
+            .filter(|(name, value)| !value.is_null() && (everything || seen(name) || is_sink(name)))
+            .collect();
         if fixed.len() > MAX_FIXED {
             return Err(none(format!("the call has more than {MAX_FIXED} arguments to fix; write a rule by hand")));
         }
@@ -126,8 +132,11 @@ impl<'a> Conditions<'a> {
         for name in shape::names(call.tool).into_iter().filter(absent) {
             conditions.lines.push(format!("!(context.args has {})", key(name)));
         }
-        let doubtful: BTreeSet<String> =
-            origins.iter().filter(|origin| origin.sink && !origin.standing.is_trusted()).map(|origin| named(&origin.pointer)).collect();
+        let doubtful: BTreeSet<String> = origins
+            .iter()
+            .filter(|origin| origin.sink && !origin.standing.is_trusted())
+            .map(|origin| named(&origin.pointer))
+            .collect();
         conditions.lines.push(if doubtful.is_empty() {
             "context.sinks.ambiguous.isEmpty()".to_owned()
         } else {
@@ -149,7 +158,9 @@ impl<'a> Conditions<'a> {
     /// Holds an argument to its value, or to its sources where the value is long or has parts.
     fn fix(&mut self, name: &str, value: &Value) -> Result<(), Error> {
         let shape = shape::argument(self.call.tool, name);
-        let at = |of: &str| if is_identifier(name) { format!("context.{of}.{name}") } else { format!("context.{of}[{}]", quoted(name)) };
+        let at = |of: &str| {
+            if is_identifier(name) { format!("context.{of}.{name}") } else { format!("context.{of}[{}]", quoted(name)) }
+        };
         if let Some(line) = equals(&at("args"), value, &shape) {
             self.lines.push(format!("context.args has {} && {line}", key(name)));
             return Ok(());
@@ -158,7 +169,9 @@ impl<'a> Conditions<'a> {
         for origin in self.call.traced.origins.iter().filter(|origin| named(&origin.pointer) == name) {
             let trusted = matches!(origin.standing, Standing::Reference | Standing::Request | Standing::Trusted);
             if !trusted || origin.sources.iter().any(|source| source.starts_with(UNTRUSTED) || source.ends_with('*')) {
-                return Err(none(format!("`{name}` is too long to be fixed, and its sources are not trusted; write a rule by hand")));
+                return Err(none(format!(
+                    "`{name}` is too long to be fixed, and its sources are not trusted; write a rule by hand"
+                )));
             }
             sources.extend(origin.sources.iter().map(|source| format!("Source::{}", quoted(source))));
         }

@@ -33,7 +33,11 @@ impl Recorded {
         let recorded = Self { tool, traced: call.traced.clone(), facts: call.facts.clone() };
         let bytes = serde_json::to_vec(&recorded).map_err(|error| Error::Undecided { reason: error.to_string() })?;
         if bytes.len() > MAX_RECORDED_BYTES {
-            return Err(Error::TooLarge { what: "a recorded call in bytes", found: bytes.len(), most: MAX_RECORDED_BYTES });
+            return Err(Error::TooLarge {
+                what: "a recorded call in bytes",
+                found: bytes.len(),
+                most: MAX_RECORDED_BYTES,
+            });
         }
         Ok(recorded)
     }

@@ -1,6 +1,7 @@
 //! Policies ready to be asked, and the asking.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
@@ -123,12 +124,11 @@ impl PolicySet {
     pub fn decide(&self, call: &Call<'_>) -> Result<Decision, Error> {
         let slices = self.inner.slices.of(call);
         let spoken = self.evaluate(call, &slices, |slice| &slice.forbids)?;
-        let asks = |(number, failed): (&usize, &Option<String>)| failed.is_none() && matches!(self.does(*number), Some(Does::Ask(_)));
-        let permits = if spoken.iter().any(asks) {
-            self.evaluate(call, &slices, |slice| &slice.permits)?
-        } else {
-            Spoken::new()
+        let asks = |(number, failed): (&usize, &Option<String>)| {
+            failed.is_none() && matches!(self.does(*number), Some(Does::Ask(_)))
         };
+        let permits =
+            if spoken.iter().any(asks) { self.evaluate(call, &slices, |slice| &slice.permits)? } else { Spoken::new() };
         Ok(self.sum(call, &spoken, &permits))
     }
 
@@ -137,7 +137,8 @@ impl PolicySet {
     }
 
     fn evaluate(&self, call: &Call<'_>, slices: &[&Slice], part: fn(&Slice) -> &Part) -> Result<Spoken, Error> {
-        let parts: Vec<&Part> = slices.iter().map(|slice| part(slice)).filter(|part| !part.numbers.is_empty()).collect();
+        let parts: Vec<&Part> =
+            slices.iter().map(|slice| part(slice)).filter(|part| !part.numbers.is_empty()).collect();
         let mut spoken = Spoken::new();
         if parts.is_empty() {
             return Ok(spoken);
@@ -191,7 +192,8 @@ impl PolicySet {
         let mut terms: Option<Ask> = None;
         for (number, failed) in spoken {
             let Some(clause) = clause(number) else { continue };
-            let is_released = failed.is_none() && (released.contains(&clause.name) || (clause.shadow && rumoured.contains(&clause.name)));
+            let is_released = failed.is_none()
+                && (released.contains(&clause.name) || (clause.shadow && rumoured.contains(&clause.name)));
             let outcome = match &clause.does {
                 Does::Deny => Outcome::Deny,
                 Does::Ask(_) if is_released => continue,
@@ -207,7 +209,7 @@ impl PolicySet {
             list.push(words::reason(clause, outcome, failed.as_deref(), call));
         }
         for list in [&mut reasons, &mut shadow] {
-            list.sort_by(|a: &Reason, b: &Reason| b.outcome.cmp(&a.outcome));
+            list.sort_by_key(|reason: &Reason| Reverse(reason.outcome));
         }
         let outcome = reasons.iter().map(|reason| reason.outcome).max().unwrap_or(Outcome::Allow);
         Decision {
@@ -223,9 +225,11 @@ impl PolicySet {
 
     /// The same set with one policy more, which is not checked against tools.
     pub fn with(&self, policy: Policy) -> Result<Self, Error> {
-        let more = parse::clauses((&policy.name, policy.revision), &policy.spec).map_err(|faults| Error::Policy { faults })?;
+        let more =
+            parse::clauses((&policy.name, policy.revision), &policy.spec).map_err(|faults| Error::Policy { faults })?;
         let mut policies = self.inner.policies.clone();
-        let mut clauses: Vec<Clause> = self.inner.clauses.iter().filter(|clause| clause.name.policy != policy.name).cloned().collect();
+        let mut clauses: Vec<Clause> =
+            self.inner.clauses.iter().filter(|clause| clause.name.policy != policy.name).cloned().collect();
         policies.retain(|known| known.name != policy.name);
         policies.push(policy);
         clauses.extend(more);
@@ -259,5 +263,11 @@ fn digest_of(policies: &[Policy]) -> String {
         part(if policy.spec.mode == super::Mode::Shadow { "shadow" } else { "enforce" });
         part(&policy.spec.cedar);
     }
-    context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&context.finish())
+}
+
+pub(super) fn hex(hash: &digest::Digest) -> String {
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(hash.as_ref());
+    nx_types::Digest(bytes).to_string()
 }

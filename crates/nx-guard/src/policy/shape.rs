@@ -20,9 +20,9 @@ pub(super) enum Shape {
     Long,
     Decimal,
     Text,
-    Set(Box<Shape>),
+    Set(Box<Self>),
     /// Members with their types, and whether they must be there.
-    Record(BTreeMap<String, (Shape, bool)>),
+    Record(BTreeMap<String, (Self, bool)>),
     /// What Cedar has no type for, or what is not declared.
     Open,
 }
@@ -191,7 +191,10 @@ mod tests {
         assert_eq!(of(&json!({"type": ["string", "number"]})), (Shape::Open, false));
         assert_eq!(of(&json!({"enum": ["a", "b"]})), (Shape::Text, false));
         assert_eq!(of(&json!({})), (Shape::Open, false));
-        assert_eq!(of(&json!({"type": "array", "items": {"type": "boolean"}})), (Shape::Set(Box::new(Shape::Bool)), false));
+        assert_eq!(
+            of(&json!({"type": "array", "items": {"type": "boolean"}})),
+            (Shape::Set(Box::new(Shape::Bool)), false)
+        );
         let nested = json!({"type": "object", "required": ["a", "b"], "properties": {
             "a": {"$ref": "#/$defs/A"}, "b": {"type": ["integer", "null"]}, "c": {"type": "object"}},
             "$defs": {"A": {"type": "array", "items": {"type": "string"}}}});

@@ -94,7 +94,9 @@ impl Spec for PolicySpec {
     fn validate(&self) -> Vec<FieldError> {
         let mut errors: Vec<FieldError> = match parse::clauses(("this policy", 0), self) {
             Ok(_) => Vec::new(),
-            Err(faults) => faults.into_iter().map(|fault| FieldError::new("/spec/cedar", fault.place_and_message())).collect(),
+            Err(faults) => {
+                faults.into_iter().map(|fault| FieldError::new("/spec/cedar", fault.place_and_message())).collect()
+            }
         };
         if self.tests.len() > MAX_TESTS {
             errors.push(FieldError::new("/spec/tests", format!("has more than {MAX_TESTS}; split the policy")));

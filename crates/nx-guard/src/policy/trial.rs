@@ -50,7 +50,8 @@ pub fn run_tests(policy: &Policy, tools: &Tools) -> Result<Vec<TestResult>, Erro
     let enforced = PolicySpec { mode: Mode::Enforce, tests: Vec::new(), ..policy.spec.clone() };
     let alone = Policy { spec: enforced, ..policy.clone() };
     // What it names of other policies cannot be there, so only the text counts here.
-    let clauses = parse::clauses((&alone.name, alone.revision), &alone.spec).map_err(|faults| Error::Policy { faults })?;
+    let clauses =
+        parse::clauses((&alone.name, alone.revision), &alone.spec).map_err(|faults| Error::Policy { faults })?;
     let sources = named_sources(&clauses);
     let set = PolicySet::unchecked(vec![alone], clauses)?;
     let mut results = Vec::with_capacity(policy.spec.tests.len());

@@ -26,9 +26,9 @@ fn convert(value: &Value, shape: &Shape, depth: usize) -> Result<Option<Restrict
         Value::Number(value) => number(value, shape)?,
         Value::Array(items) => {
             let item_shape = if let Shape::Set(item) = shape { item } else { &Shape::Open };
-            let items = items.iter().map(|item| {
-                convert(item, item_shape, depth)?.ok_or_else(|| "a list holds null".to_owned())
-            });
+            let items = items
+                .iter()
+                .map(|item| convert(item, item_shape, depth)?.ok_or_else(|| "a list holds null".to_owned()));
             RestrictedExpression::new_set(items.collect::<Result<Vec<_>, _>>()?)
         }
         Value::Object(fields) => {
@@ -81,7 +81,9 @@ fn exact(value: &Number, shape: &Shape) -> Result<Exact, String> {
 /// `100.0` where an integer is declared.
 fn whole(value: &Number) -> Result<Exact, String> {
     match value.as_f64() {
-        Some(number) if number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0 => Ok(Exact::Whole(number as i64)),
+        Some(number) if number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0 => {
+            Ok(Exact::Whole(number as i64))
+        }
         _ => Err(format!("{value} is no integer, and its tool declares one")),
     }
 }

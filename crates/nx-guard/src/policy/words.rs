@@ -41,16 +41,31 @@ fn pointers(needs: &Needs, call: &Call<'_>) -> Vec<String> {
     let traced = call.traced;
     let mut found: Vec<&str> = Vec::new();
     if needs.members.has("sinks") {
-        found.extend(traced.origins.iter().filter(|origin| origin.sink && !origin.standing.is_trusted()).map(|origin| origin.pointer.as_str()));
+        found.extend(
+            traced
+                .origins
+                .iter()
+                .filter(|origin| origin.sink && !origin.standing.is_trusted())
+                .map(|origin| origin.pointer.as_str()),
+        );
     }
     if needs.members.has("leaks") {
         found.extend(traced.leaks.iter().map(|leak| leak.pointer.as_str()));
     }
     for trusted in [false, true] {
-        let of = traced.origins.iter().filter(|origin| origin.standing.is_trusted() == trusted && needs.from.has(&named(&origin.pointer)));
+        let of = traced
+            .origins
+            .iter()
+            .filter(|origin| origin.standing.is_trusted() == trusted && needs.from.has(&named(&origin.pointer)));
         found.extend(of.map(|origin| origin.pointer.as_str()));
     }
-    found.extend(traced.origins.iter().filter(|origin| needs.args.has(&named(&origin.pointer))).map(|origin| origin.pointer.as_str()));
+    found.extend(
+        traced
+            .origins
+            .iter()
+            .filter(|origin| needs.args.has(&named(&origin.pointer)))
+            .map(|origin| origin.pointer.as_str()),
+    );
     let mut seen = BTreeSet::new();
     found.into_iter().filter(|pointer| seen.insert(*pointer)).take(MAX_POINTERS).map(str::to_owned).collect()
 }
@@ -87,6 +102,7 @@ fn stands(origin: &Origin) -> String {
 }
 
 fn sources(origin: &Origin) -> String {
-    let names: Vec<&str> = origin.sources.iter().map(|source| source.strip_prefix(UNTRUSTED).unwrap_or(source)).take(MAX_NAMED).collect();
+    let names: Vec<&str> =
+        origin.sources.iter().map(|source| source.strip_prefix(UNTRUSTED).unwrap_or(source)).take(MAX_NAMED).collect();
     if names.is_empty() { "an unknown source".to_owned() } else { names.join(", ") }
 }
