@@ -5,6 +5,8 @@ import { Cut, Link } from "./parts";
 
 /** Most arguments shown at once; a call has up to thousands of them. */
 const ROWS = 50;
+/** Most sources that are named for one of them. */
+const SOURCES = 8;
 
 const SIGNS: Record<Outcome, string> = { allow: "✓", ask: "?", deny: "✗" };
 
@@ -56,14 +58,19 @@ export function Found({ run, evidence }: { run: string; evidence: Evidence }) {
 }
 
 function Row({ run, origin, args }: { run: string; origin: Origin; args: unknown }) {
-  // What a text says stands in its evidence already.
+  // Sources that stand in the evidence already are not said twice.
   const seen = new Set(origin.evidence.map((evidence) => bare(evidence.source).name));
   const others = origin.sources.filter((source) => !seen.has(bare(source).name));
+  const few = others.slice(0, SOURCES);
   return (
     <tr class={STANDINGS[origin.standing]?.weak ? "weak" : undefined}>
       <th scope="row">
         <span class="id">{place(origin.pointer)}</span>
-        {origin.sink && <div class="note">acts</div>}
+        {origin.sink && (
+          <div class="note" title="the call acts on it: nothing untrusted may choose it">
+            sink
+          </div>
+        )}
       </th>
       <td data-label="Value">
         <Cut value={at(args, origin.pointer)} />
@@ -78,11 +85,18 @@ function Row({ run, origin, args }: { run: string; origin: Origin; args: unknown
               <Found run={run} evidence={evidence} />
             </li>
           ))}
-          {others.map((source) => (
-            <li key={source}>
-              <Source source={source} />
+          {few.length > 0 && (
+            <li>
+              <span class="note">{seen.has("context") ? "may come from" : "and"} </span>
+              {few.map((source, n) => (
+                <>
+                  {n > 0 && ", "}
+                  <Source source={source} />
+                </>
+              ))}
+              {others.length > SOURCES && <span class="note"> and {others.length - SOURCES} more</span>}
             </li>
-          ))}
+          )}
         </ul>
         {origin.readers && <div class="note">may be read by {origin.readers.join(", ") || "nobody"}</div>}
       </td>
@@ -139,6 +153,11 @@ export function Rule({ reason }: { reason: Reason }) {
   );
 }
 
+/** A text with what stands in backticks set as code. */
+function Words({ text }: { text: string }) {
+  return <>{text.split("`").map((part, n) => (n % 2 === 1 ? <code key={n}>{part}</code> : part))}</>;
+}
+
 export function Clauses({ reasons, shadow }: { reasons: Reason[]; shadow?: boolean }) {
   return (
     <ul class="clauses">
@@ -147,7 +166,7 @@ export function Clauses({ reasons, shadow }: { reasons: Reason[]; shadow?: boole
           <OutcomeBadge outcome={reason.outcome} /> {shadow && <span class="note">in shadow </span>}
           <Rule reason={reason} />
           <div>
-            {reason.text}
+            <Words text={reason.text} />
             {reason.pointers.length > 0 && <span class="note"> · looked at {reason.pointers.map(place).join(", ")}</span>}
           </div>
         </li>

@@ -73,6 +73,7 @@ function StepRow({ step, from, span, told, focused }: Row) {
           {step.note ?? step.waiting_for ?? (quiet && <Link href={`/decisions/${quiet.seq}`}>allowed by policy</Link>)}
         </td>
       </tr>
+      <ToldRow lines={told} columns={COLUMNS} />
       {open && (
         <tr class="detail">
           <td colSpan={COLUMNS}>
@@ -86,7 +87,6 @@ function StepRow({ step, from, span, told, focused }: Row) {
           </td>
         </tr>
       )}
-      <ToldRow lines={told} columns={COLUMNS} />
     </>
   );
 }
