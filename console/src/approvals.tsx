@@ -117,7 +117,7 @@ export function ApprovalCard({ approval, changed }: { approval: Approval; change
           )}
           <p class="hint">the decision is bound to these exact arguments: SHA-256 {approval.hash.slice(0, 24)}…</p>
         </div>
-        {approval.guard && <Asked decision={approval.guard} />}
+        {approval.guard && <Asked approval={approval} decision={approval.guard} />}
       </div>
       {approval.guard && <CameFrom approval={approval} guard={approval.guard} edited={edited !== undefined} />}
       {waiting && approval.candidates.length > 0 && (

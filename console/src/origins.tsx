@@ -1,7 +1,8 @@
 import { useState } from "preact/hooks";
+import { get, type Approval } from "./api";
 import { STANDINGS, at, bare, flipped, how, ordered, place, terms, versioned } from "./guard";
-import type { Decision, Evidence, Flip, Leak, Origin, Outcome, Reason, Standing } from "./guard";
-import { Cut, Link } from "./parts";
+import type { Decision, DecisionView, Evidence, Flip, Leak, Origin, Outcome, Reason, Standing } from "./guard";
+import { Cut, Link, useLoad } from "./parts";
 
 /** Most arguments shown at once; a call has up to thousands of them. */
 const ROWS = 50;
@@ -176,7 +177,11 @@ export function Clauses({ reasons, shadow }: { reasons: Reason[]; shadow?: boole
 }
 
 export function Flipped({ flip }: { flip?: Flip }) {
-  return flip ? <p class="flip">{flipped(flip)}</p> : null;
+  return flip ? (
+    <p class="flip">
+      {flipped(flip)} <span class="note">by the policies of now</span>
+    </p>
+  ) : null;
 }
 
 export function Leaks({ run, leaks }: { run: string; leaks: Leak[] }) {
@@ -193,14 +198,16 @@ export function Leaks({ run, leaks }: { run: string; leaks: Leak[] }) {
   );
 }
 
-/** Why policies ask: for an approval, beside what is to be approved. */
-export function Asked({ decision }: { decision: Decision }) {
+/** Why policies ask: for an approval, beside what is to be approved. What would change it is worked out when it is asked for. */
+export function Asked({ approval, decision }: { approval: Approval; decision: Decision }) {
+  const { value } = useLoad(() => get<DecisionView>("/api/guard/explain", { of: approval.id }), approval.id);
   return (
     <div class="asked">
       <h3>Why policies ask</h3>
       <Clauses reasons={decision.reasons} />
+      <Leaks run={approval.run} leaks={value?.leaks ?? []} />
       {decision.ask && <p class="note">released by {terms(decision.ask)}</p>}
-      <Flipped flip={decision.flip} />
+      <Flipped flip={value?.decision.flip} />
     </div>
   );
 }

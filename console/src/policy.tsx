@@ -1,8 +1,8 @@
 import { useEffect, useRef, useState } from "preact/hooks";
-import { ApiError, get } from "./api";
+import { ApiError, get, post } from "./api";
 import { clauses } from "./cedar";
 import { DecisionTable, type Decisions } from "./decisions";
-import { spoke } from "./guard";
+import { spoke, type Decision } from "./guard";
 import { OutcomeBadge } from "./origins";
 import { Cut, Problem, useLoad, useQuery } from "./parts";
 import { Mode, type Policy, type PolicyTest } from "./policies";
@@ -40,11 +40,39 @@ function Cedar({ text, clause }: { text: string; clause?: string }) {
   );
 }
 
-function Tests({ tests }: { tests: PolicyTest[] }) {
+interface Result {
+  test: string;
+  passed: boolean;
+  found: Decision;
+}
+
+/** Runs the tests of the namespace's policies on the server; those of this one. */
+async function run(name: string): Promise<Result[]> {
+  const { items } = await post<{ items: { policy: string; tests: Result[] }[] }>("/api/policies/test", {});
+  return items.find(({ policy }) => policy === name)?.tests ?? [];
+}
+
+function Came({ result }: { result?: Result }) {
+  if (!result) return null;
+  if (result.passed) return <span class="standing good">✓ passed</span>;
+  return <span class="standing untrusted">✗ found {result.found.outcome}</span>;
+}
+
+function Tests({ policy, tests }: { policy: string; tests: PolicyTest[] }) {
   const [all, setAll] = useState(false);
+  const [results, setResults] = useState<Result[]>();
+  const [problem, setProblem] = useState<string>();
+  const start = () =>
+    run(policy)
+      .then((found) => {
+        setResults(found);
+        setProblem(undefined);
+      })
+      .catch((error: Error) => setProblem(error.message));
   if (tests.length === 0) return <p class="hint">It has no tests.</p>;
   return (
     <>
+      <Problem text={problem} />
       <div class="wide">
         <table class="tests stacked">
           <thead>
@@ -70,14 +98,17 @@ function Tests({ tests }: { tests: PolicyTest[] }) {
                   ))}
                 </td>
                 <td data-label="Expected">
-                  <OutcomeBadge outcome={test.expect} />
+                  <OutcomeBadge outcome={test.expect} /> <Came result={results?.[n]} />
                 </td>
               </tr>
             ))}
           </tbody>
         </table>
       </div>
-      {!all && tests.length > TESTS && <button onClick={() => setAll(true)}>show all {tests.length} tests</button>}
+      <div class="pages">
+        <button onClick={start}>run the tests</button>
+        {!all && tests.length > TESTS && <button onClick={() => setAll(true)}>show all {tests.length} tests</button>}
+      </div>
     </>
   );
 }
@@ -124,7 +155,7 @@ export function PolicyPage({ name }: { name: string }) {
       )}
       {value && <Cedar text={value.spec.cedar} clause={query.get("clause") ?? undefined} />}
       {value && <h2>Tests</h2>}
-      {value && <Tests tests={value.spec.tests ?? []} />}
+      {value && <Tests policy={name} tests={value.spec.tests ?? []} />}
       {value === null && (
         <p class="hint">
           {name === "default"
