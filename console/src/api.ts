@@ -1,5 +1,7 @@
 // The API's client: requests, problems as errors, server-sent events that resume.
 
+import type { Decision } from "./guard";
+
 export interface Problem {
   status: number;
   code: string;
@@ -133,6 +135,8 @@ export interface Approval {
   choices: string[];
   candidates: number[];
   message?: string;
+  /** What policies decided about the call, where they asked. */
+  guard?: Decision;
   created: string;
   deadline?: string;
   decided_by?: string;
@@ -153,6 +157,16 @@ export interface RunDetail extends Run {
   orphans: number[];
   reused?: number;
   version: number;
+}
+
+/** An event of a run, by its place in the run. */
+export interface RunEvent {
+  seq: number;
+  version: number;
+  type: string;
+  time: string;
+  /** Null once erased. */
+  data: unknown;
 }
 
 export interface LogEvent {

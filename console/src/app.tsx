@@ -1,15 +1,22 @@
 import { useEffect, useState } from "preact/hooks";
 import { ApiError, get, token, type ServerInfo } from "./api";
-import { Approvals } from "./approvals";
+import { ApprovalPage, Approvals } from "./approvals";
+import { DecisionPage } from "./decision";
+import { DecisionsPage } from "./decisions";
 import { Journal } from "./journal";
 import { Link, usePath } from "./parts";
+import { Policies } from "./policies";
+import { PolicyPage } from "./policy";
 import { RunPage } from "./run";
 import { Runs } from "./runs";
 import { WhyPage } from "./why";
 
 function Page({ path }: { path: string }) {
-  const [top, second] = path.split("/").filter(Boolean);
-  if (top === "runs" && second) return <RunPage id={decodeURIComponent(second)} />;
+  const [top, second, ...more] = path.split("/").filter(Boolean).map(decodeURIComponent);
+  if (top === "runs" && second) return <RunPage id={second} />;
+  if (top === "decisions") return second ? <DecisionPage of={[second, ...more].join("/")} /> : <DecisionsPage />;
+  if (top === "policies") return second ? <PolicyPage name={second} /> : <Policies />;
+  if (top === "approvals" && second) return <ApprovalPage id={second} />;
   if (top === "approvals") return <Approvals />;
   if (top === "journal") return <Journal />;
   if (top === "why") return <WhyPage />;
@@ -61,11 +68,14 @@ export function App() {
       .catch((error: unknown) => setProblem(refusal(error)));
   useEffect(() => void load(), []);
   if (problem && !server) return <SignIn problem={problem} done={load} />;
-  const tab = (href: string, name: string) => (
-    <Link href={href} class={path.startsWith(href) || (href === "/runs" && path === "/") ? "tab active" : "tab"}>
-      {name}
-    </Link>
-  );
+  const tab = (href: string, name: string) => {
+    const active = path.startsWith(href) || (href === "/runs" && path === "/");
+    return (
+      <Link href={href} class={active ? "tab active" : "tab"} current={active}>
+        {name}
+      </Link>
+    );
+  };
   return (
     <>
       <header>
@@ -75,6 +85,8 @@ export function App() {
         <nav>
           {tab("/runs", "Runs")}
           {tab("/approvals", "Approvals")}
+          {tab("/decisions", "Decisions")}
+          {tab("/policies", "Policies")}
           {tab("/journal", "Journal")}
           {tab("/why", "Why")}
         </nav>

@@ -1,5 +1,7 @@
 import { useState } from "preact/hooks";
 import { get, post, type Approval, type RunDetail } from "./api";
+import type { Decision } from "./guard";
+import { Arguments, Asked } from "./origins";
 import { Json, Link, Problem, Status, Time, short, useInterval, useLoad } from "./parts";
 
 const QUESTIONS: Record<string, string> = {
@@ -49,6 +51,22 @@ function Candidates({ approval, reuse }: { approval: Approval; reuse: (step: num
   );
 }
 
+/** Where each argument came from, before somebody says yes to it. */
+function CameFrom({ approval, guard, edited }: { approval: Approval; guard: Decision; edited: boolean }) {
+  return (
+    <>
+      <details open={approval.status === "waiting"}>
+        <summary>Where each argument came from</summary>
+        <Arguments run={approval.run} origins={guard.origins} args={approval.args} />
+      </details>
+      <p class="note">
+        <Link href={`/decisions/${approval.id}`}>the whole decision</Link>
+        {edited && " · edited arguments are put before the policies again"}
+      </p>
+    </>
+  );
+}
+
 export function ApprovalCard({ approval, changed }: { approval: Approval; changed: () => void }) {
   const [reason, setReason] = useState("");
   const [edited, setEdited] = useState<string>();
@@ -90,12 +108,18 @@ export function ApprovalCard({ approval, changed }: { approval: Approval; change
         </span>
       </div>
       <p>{approval.message ?? QUESTIONS[approval.why] ?? approval.why}</p>
-      {edited === undefined ? (
-        <Json value={approval.args} />
-      ) : (
-        <textarea rows={6} value={edited} onInput={(event) => setEdited(event.currentTarget.value)} aria-label="arguments" />
-      )}
-      <p class="hint">the decision is bound to these exact arguments: SHA-256 {approval.hash.slice(0, 24)}…</p>
+      <div class={approval.guard && "columns"}>
+        <div>
+          {edited === undefined ? (
+            <Json value={approval.args} />
+          ) : (
+            <textarea rows={6} value={edited} onInput={(event) => setEdited(event.currentTarget.value)} aria-label="arguments" />
+          )}
+          <p class="hint">the decision is bound to these exact arguments: SHA-256 {approval.hash.slice(0, 24)}…</p>
+        </div>
+        {approval.guard && <Asked approval={approval} decision={approval.guard} />}
+      </div>
+      {approval.guard && <CameFrom approval={approval} guard={approval.guard} edited={edited !== undefined} />}
       {waiting && approval.candidates.length > 0 && (
         <Candidates approval={approval} reuse={(step) => decide("reuse", { step })} />
       )}
@@ -107,7 +131,12 @@ export function ApprovalCard({ approval, changed }: { approval: Approval; change
       )}
       {waiting ? (
         <div class="bar">
-          <input placeholder="reason, for the record" value={reason} onInput={(event) => setReason(event.currentTarget.value)} />
+          <input
+            placeholder="reason, for the record"
+            aria-label="reason, for the record"
+            value={reason}
+            onInput={(event) => setReason(event.currentTarget.value)}
+          />
           {choices.map((choice) => (
             <button key={choice} class={choice} title={MEANINGS[choice]} onClick={decide(choice)}>
               {choice.replace("_", " ")}
@@ -125,6 +154,17 @@ export function ApprovalCard({ approval, changed }: { approval: Approval; change
       )}
       <Problem text={problem} />
     </article>
+  );
+}
+
+export function ApprovalPage({ id }: { id: string }) {
+  const { value, problem, reload } = useLoad(() => get<Approval>(`/api/approvals/${id}`), id);
+  useInterval(reload, 1500);
+  return (
+    <section>
+      <Problem text={problem} />
+      {value && <ApprovalCard approval={value} changed={reload} />}
+    </section>
   );
 }
 

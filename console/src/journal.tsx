@@ -26,7 +26,8 @@ function Row({ event }: { event: LogEvent }) {
         <tr class="detail">
           <td colSpan={6}>
             <Json value={event} />
-            <Link href={`/why?of=${event.seq}`}>why</Link>
+            <Link href={`/why?of=${event.seq}`}>why</Link>{" "}
+            {event.type === "guard.decided" && <Link href={`/decisions/${event.seq}`}>decision</Link>}
           </td>
         </tr>
       )}

@@ -7,27 +7,38 @@ window.addEventListener("popstate", () => listeners.forEach((listener) => listen
 /** Goes to a page without loading the console anew. */
 export function go(href: string) {
   history.pushState(null, "", href);
+  scrollTo(0, 0);
   listeners.forEach((listener) => listener());
 }
 
-export function usePath(): string {
-  const [path, setPath] = useState(location.pathname);
+function useLocation(read: () => string): string {
+  const [now, setNow] = useState(read);
   useEffect(() => {
-    const listener = () => setPath(location.pathname);
+    const listener = () => setNow(read());
     listeners.add(listener);
     return () => void listeners.delete(listener);
   }, []);
-  return path;
+  return now;
 }
 
-export function Link(props: { href: string; class?: string; children: ComponentChildren }) {
+export const usePath = () => useLocation(() => location.pathname);
+/** What stands after the page's path: `?run=…`. */
+export const useQuery = () => new URLSearchParams(useLocation(() => location.search));
+
+export function Link(props: { href: string; class?: string; title?: string; current?: boolean; children: ComponentChildren }) {
   const click = (event: MouseEvent) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
     go(props.href);
   };
   return (
-    <a href={props.href} class={props.class} onClick={click}>
+    <a
+      href={props.href}
+      class={props.class}
+      title={props.title}
+      aria-current={props.current ? "page" : undefined}
+      onClick={click}
+    >
       {props.children}
     </a>
   );
@@ -74,8 +85,35 @@ export function Time({ at }: { at: string }) {
   );
 }
 
+/** Most characters of a value that are shown at once. */
+const SHOWN = 20_000;
+
 export function Json({ value }: { value: unknown }) {
-  return <pre class="json">{JSON.stringify(value, null, 2)}</pre>;
+  const [all, setAll] = useState(false);
+  const text = JSON.stringify(value, null, 2) ?? "";
+  if (all || text.length <= SHOWN) return <pre class="json" tabIndex={0}>{text}</pre>;
+  return (
+    <>
+      <pre class="json" tabIndex={0}>{text.slice(0, SHOWN)}…</pre>
+      <button onClick={() => setAll(true)}>show all {text.length} characters</button>
+    </>
+  );
+}
+
+/** A value in a line: cut, with a button that shows more of it. */
+export function Cut({ value, most = 160 }: { value: unknown; most?: number }) {
+  const [more, setMore] = useState(false);
+  const text = typeof value === "string" ? value : (JSON.stringify(value) ?? "");
+  if (text.length <= most) return <span class="value">{text}</span>;
+  return (
+    <span class="value">
+      {text.slice(0, more ? SHOWN : most)}
+      {(!more || text.length > SHOWN) && "…"}{" "}
+      <button class="small" aria-expanded={more} onClick={() => setMore(!more)}>
+        {more ? "less" : `${text.length} characters`}
+      </button>
+    </span>
+  );
 }
 
 export function Problem({ text }: { text?: string }) {

@@ -1,7 +1,8 @@
-import { useEffect, useState } from "preact/hooks";
-import { follow, get, post, type RunDetail, type Step } from "./api";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { follow, get, post, type RunDetail, type RunEvent, type Step } from "./api";
 import { ApprovalCard } from "./approvals";
-import { Json, Link, Problem, Status, Time, short, useLoad } from "./parts";
+import { EventCard, ToldRow, told, type Told } from "./event";
+import { Json, Link, Problem, Status, Time, go, short, useLoad, useQuery } from "./parts";
 
 /** `31 ms`, `6.1 s`, `15 min 3 s`. */
 function lasted(ms: number): string {
@@ -27,15 +28,36 @@ function Bar({ step, from, span }: { step: Step; from: number; span: number }) {
   );
 }
 
-function StepRow({ step, from, span }: { step: Step; from: number; span: number }) {
+/** Columns of the table of steps. */
+const COLUMNS = 7;
+
+interface Row {
+  step: Step;
+  from: number;
+  span: number;
+  told: Told[];
+  focused: boolean;
+}
+
+function StepRow({ step, from, span, told, focused }: Row) {
   const [open, setOpen] = useState(false);
+  const row = useRef<HTMLTableRowElement>(null);
+  useEffect(() => {
+    if (!focused) return;
+    setOpen(true);
+    row.current?.scrollIntoView({ block: "center" });
+  }, [focused]);
+  const quiet = told.every((one) => one.quiet) ? told.at(-1) : undefined;
   return (
     <>
-      <tr class="step" onClick={() => setOpen(!open)}>
+      <tr ref={row} class={focused ? "step focused" : "step"} onClick={() => setOpen(!open)}>
         <td class="n">{step.n}</td>
         <td>
           {step.scope && <span class="scope">{step.scope}/</span>}
-          <b>{step.name}</b>
+          {/* The row takes the click; the button is for the keyboard. */}
+          <button class="plain" aria-expanded={open}>
+            {step.name}
+          </button>
           {step.key && <span class="id"> {step.key}</span>}
         </td>
         <td>{step.kind === "code" || step.kind === "tool" ? step.effect : step.kind}</td>
@@ -47,11 +69,14 @@ function StepRow({ step, from, span }: { step: Step; from: number; span: number 
           <Bar step={step} from={from} span={span} />
         </td>
         <td class="ms">{step.ended ? lasted(duration(step)) : ""}</td>
-        <td class="note">{step.note ?? step.waiting_for ?? ""}</td>
+        <td class="note">
+          {step.note ?? step.waiting_for ?? (quiet && <Link href={`/decisions/${quiet.seq}`}>allowed by policy</Link>)}
+        </td>
       </tr>
+      <ToldRow lines={told} columns={COLUMNS} />
       {open && (
         <tr class="detail">
-          <td colSpan={7}>
+          <td colSpan={COLUMNS}>
             {step.args !== undefined && <Json value={{ arguments: step.args }} />}
             {step.value !== undefined && <Json value={{ value: step.value }} />}
             {step.error != null && <Json value={{ error: step.error }} />}
@@ -67,14 +92,19 @@ function StepRow({ step, from, span }: { step: Step; from: number; span: number 
 }
 
 export function RunPage({ id }: { id: string }) {
+  const query = useQuery();
+  const [step, event] = [Number(query.get("step")), Number(query.get("event"))];
   const [after, setAfter] = useState<number>();
+  const lines = useRef(new Map<number, Told[]>());
   const load = () => get<RunDetail>(`/api/runs/${id}`, { after });
   const { value: run, problem, reload } = useLoad(load, `${id} ${after}`);
   const [done, setDone] = useState<string>();
   useEffect(() => {
     const stop = new AbortController();
     let due = false;
-    const news = () => {
+    lines.current = new Map();
+    const news = (event: unknown) => {
+      told(lines.current, event as RunEvent);
       if (due) return;
       due = true;
       setTimeout(() => {
@@ -85,12 +115,22 @@ export function RunPage({ id }: { id: string }) {
     void follow(`/api/runs/${id}/events`, news, stop.signal);
     return () => stop.abort();
   }, [id]);
+  // A step that stands on another page than the one that is shown.
+  const elsewhere = run !== undefined && step > 0 && step <= run.steps_total && !run.steps.some(({ n }) => n === step);
+  useEffect(() => {
+    if (elsewhere) setAfter(step - 1);
+  }, [elsewhere, step]);
   if (!run) return <Problem text={problem} />;
   const act = (verb: string, body: unknown) => () =>
     post(`/api/runs/${run.id}/${verb}`, body)
       .then(() => setDone(undefined))
       .catch((error: Error) => setDone(error.message))
       .finally(reload);
+  const turn = (to?: number) => () => {
+    // Else the step that the address names would bring its page back.
+    if (step > 0) go(`/runs/${run.id}`);
+    setAfter(to);
+  };
   const from = new Date(run.created).getTime();
   const ends = run.steps.map((step) => new Date(step.ended ?? step.started).getTime());
   const over = ["completed", "failed", "cancelled"].includes(run.status);
@@ -103,6 +143,11 @@ export function RunPage({ id }: { id: string }) {
         </h1>
         <Status status={run.status} />
         <span class="spacer" />
+        {lines.current.size > 0 && (
+          <Link href={`/decisions?run=${run.id}`} class="button">
+            Decisions
+          </Link>
+        )}
         <Link href={`/why?of=${run.id}`} class="button">
           Why
         </Link>
@@ -120,6 +165,7 @@ export function RunPage({ id }: { id: string }) {
         )}
         {run.waiting_for && ` · waits for ${run.waiting_for}`}
       </p>
+      {event > 0 && <EventCard run={run.id} version={event} pointer={query.get("at") ?? undefined} />}
       {run.approvals
         .filter((approval) => approval.status === "waiting")
         .map((approval) => (
@@ -139,17 +185,24 @@ export function RunPage({ id }: { id: string }) {
             </tr>
           </thead>
           <tbody>
-            {run.steps.map((step) => (
-              <StepRow key={step.n} step={step} from={from} span={span} />
+            {run.steps.map((one) => (
+              <StepRow
+                key={one.n}
+                step={one}
+                from={from}
+                span={span}
+                told={lines.current.get(one.n) ?? []}
+                focused={one.n === step}
+              />
             ))}
           </tbody>
         </table>
       </div>
       {run.steps.length === 0 && <p class="hint">No step is recorded.</p>}
       <div class="pages">
-        {(run.steps[0]?.n ?? 1) > 1 && <button onClick={() => setAfter(0)}>from the first step</button>}
-        {run.next_step !== undefined && <button onClick={() => setAfter(run.next_step)}>later steps</button>}
-        {after !== undefined && <button onClick={() => setAfter(undefined)}>newest steps</button>}
+        {(run.steps[0]?.n ?? 1) > 1 && <button onClick={turn(0)}>from the first step</button>}
+        {run.next_step !== undefined && <button onClick={turn(run.next_step)}>later steps</button>}
+        {after !== undefined && <button onClick={turn()}>newest steps</button>}
       </div>
       {run.notes.map((note) => (
         <p class="note" key={note}>

@@ -13,7 +13,8 @@ function Row({ node, first }: { node: Why; first: boolean }) {
           {node.text}
         </button>
         <span class="note">
-          {node.type} · <Time at={node.time} /> · place {node.seq} {run && <Link href={`/runs/${run}`}>run</Link>}
+          {node.type} · <Time at={node.time} /> · place {node.seq} {run && <Link href={`/runs/${run}`}>run</Link>}{" "}
+          {node.type === "guard.decided" && <Link href={`/decisions/${node.seq}`}>decision</Link>}
         </span>
       </div>
       {open && <Json value={node.data} />}

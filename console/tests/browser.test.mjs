@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { chromium } from "playwright-core";
+import { MAIL, POLICY, WRONG, call, open } from "./session.mjs";
 
 const BINARY = process.env.NEURAXIS_BIN;
 const dir = mkdtempSync(join(tmpdir(), "nx-console-"));
@@ -50,11 +51,17 @@ const shot = async (name) => {
   if (process.env.SCREENSHOTS) await page.screenshot({ path: join(process.env.SCREENSHOTS, `${name}.png`), fullPage: true });
 };
 
-test("runs, their timeline, an approval, the journal and why", { timeout: 180_000 }, async () => {
+/** What goes wrong in the page from now on. */
+const watched = () => {
   const problems = [];
   page.on("console", (message) => message.type() === "error" && problems.push(message.text()));
   page.on("pageerror", (error) => problems.push(String(error)));
+  page.on("request", (request) => request.url().startsWith(url) || problems.push(`${request.url()} is not the server's`));
+  return problems;
+};
 
+test("runs, their timeline, an approval, the journal and why", { timeout: 180_000 }, async () => {
+  const problems = watched();
   await page.goto(url);
   const refund = page.locator("table.runs tr", { hasText: "redirect-and-refund" });
   await refund.first().waitFor({ timeout: 60_000 });
@@ -89,5 +96,85 @@ test("runs, their timeline, an approval, the journal and why", { timeout: 180_00
   await page.locator("table.journal tr.step").nth(5).waitFor({ timeout: 30_000 });
   await shot("journal");
 
+  assert.deepEqual(problems, []);
+});
+
+/** No page is wider than a telephone's screen. */
+const fits = async (name) => {
+  await page.setViewportSize({ width: 390, height: 844 });
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+  assert.ok(wide <= 0, `${name} is ${wide} px wider than a narrow screen`);
+  await shot(`${name}-narrow`);
+  await page.setViewportSize({ width: 1280, height: 900 });
+};
+
+test("the guard asks: its approval says why and from where; a policy denies: the decision is explained", { timeout: 180_000 }, async () => {
+  const problems = watched();
+  const { session, check } = await open(url);
+
+  const asked = await check("pay/refund", WRONG);
+  assert.equal(asked.decision, "ask");
+  await page.goto(`${url}/approvals/${asked.approval}`);
+  const card = page.locator("article.approval.waiting");
+  await card.getByText("Why policies ask").waitFor({ timeout: 30_000 });
+  assert.match(await card.locator(".asked .clauses").innerText(), /default@\d+\/untrusted-sink/);
+  const iban = card.locator("table.origins tr", { hasText: "iban" });
+  assert.match(await iban.innerText(), /GB33BUKB20201555555555[^]*untrusted[^]*mail\/read/);
+  assert.match(await card.locator(".flip").innerText(), /would (pass|only ask) if iban came from/);
+  await shot("approval-guard");
+  await fits("approval-guard");
+
+  await call(url, "/api/apply", { manifests: [POLICY] });
+  const denied = await check("pay/refund", { ...WRONG, cents: 8300 });
+  assert.equal(denied.decision, "deny");
+
+  // The list: newest first, filtered, and on to the explanation.
+  await page.getByRole("link", { name: "Decisions" }).first().click();
+  const rows = page.locator("table.decisions tbody tr");
+  await rows.filter({ hasText: "refunds@1/iban-from-record" }).first().waitFor({ timeout: 30_000 });
+  await page.getByLabel("Outcome").selectOption("deny");
+  await page.getByLabel("Call").fill("pay/refund");
+  await page.getByLabel("Call").press("Enter");
+  await page.waitForFunction(() => {
+    const all = [...document.querySelectorAll("table.decisions tbody tr")];
+    return all.length > 0 && all.every((row) => row.textContent.includes("deny") && row.textContent.includes("pay/refund"));
+  });
+  await shot("decisions");
+  await fits("decisions");
+  await rows.first().getByRole("link", { name: "pay/refund" }).press("Enter");
+
+  await page.locator("h1", { hasText: "pay/refund" }).waitFor();
+  assert.match(await page.locator(".sentences").innerText(), /^DENY pay\/refund\.iban ← [^]*mail/);
+  assert.match(await page.locator(".flip").innerText(), /would (pass|only ask) if iban came from shop\/find_order/);
+  const row = page.locator("table.origins tr", { hasText: "iban" });
+  assert.match(await row.innerText(), /untrusted/);
+  await shot("decision");
+  await fits("decision");
+
+  // The evidence leads to the event that holds the value.
+  await row.getByRole("link", { name: /^event \d+$/ }).first().click();
+  const event = page.locator("article.event");
+  await event.getByText(MAIL).first().waitFor({ timeout: 30_000 });
+  await page.locator("tr.told", { hasText: "policy refunds@1/iban-from-record denied pay/refund" }).waitFor();
+  await shot("run-guard");
+  await fits("run-guard");
+
+  await page.locator("tr.told a", { hasText: "iban-from-record" }).click();
+  await page.locator(".clauses a", { hasText: "refunds@1/iban-from-record" }).click();
+  await page.locator(".cedar .marked", { hasText: '@id("iban-from-record")' }).waitFor();
+  const written = page.locator("table.tests tr", { hasText: "a mail's account" });
+  await page.getByRole("button", { name: "run the tests" }).click();
+  await written.getByText("passed").waitFor();
+  await page.locator("table.decisions tr", { hasText: "pay/refund" }).waitFor();
+  await shot("policy");
+  await fits("policy");
+
+  await page.getByRole("link", { name: "Policies" }).click();
+  const policy = page.locator("table.policies tr", { hasText: "refunds" });
+  assert.match(await policy.innerText(), /refunds\s+enforce\s+1\s+1\s+1/);
+  await shot("policies");
+
+  const named = await (await fetch(`${url}/api/guard/explain?of=${denied.id}`)).json();
+  assert.equal(named.run, session);
   assert.deepEqual(problems, []);
 });
