@@ -1,7 +1,7 @@
 import { useEffect, useState } from "preact/hooks";
-import { follow, get, post, type RunDetail, type Step } from "./api";
+import { follow, get, post, type LogEvent, type RunDetail, type Step } from "./api";
 import { ApprovalCard } from "./approvals";
-import { Json, Link, Problem, Status, Time, short, useLoad } from "./parts";
+import { Json, Link, Problem, Status, Time, short, useInterval, useLoad } from "./parts";
 
 /** `31 ms`, `6.1 s`, `15 min 3 s`. */
 function lasted(ms: number): string {
@@ -66,6 +66,42 @@ function StepRow({ step, from, span }: { step: Step; from: number; span: number 
   );
 }
 
+interface Line {
+  time: string;
+  level: string;
+  step?: string;
+  message: string;
+}
+
+/** What the run's worker logged, the first thousand batches of lines. */
+function Log({ id, version }: { id: string; version: number }) {
+  const query = { subject: `run/${id}`, type: "run.logged", limit: 1000 };
+  const { value } = useLoad(() => get<{ items: LogEvent[] }>("/api/events", query), `${id} ${version}`);
+  const lines = (value?.items ?? []).flatMap((event) => (event.data as { lines?: Line[] } | undefined)?.lines ?? []);
+  if (lines.length === 0) return null;
+  return (
+    <>
+      <h2 class="section">Log</h2>
+      <div class="wide">
+        <table class="log">
+          <tbody>
+            {lines.map((line, place) => (
+              <tr key={place}>
+                <td class="n">
+                  <Time at={line.time} />
+                </td>
+                <td class={`level ${line.level}`}>{line.level}</td>
+                <td class="note">{line.step}</td>
+                <td class="message">{line.message}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+    </>
+  );
+}
+
 export function RunPage({ id }: { id: string }) {
   const [after, setAfter] = useState<number>();
   const load = () => get<RunDetail>(`/api/runs/${id}`, { after });
@@ -85,6 +121,8 @@ export function RunPage({ id }: { id: string }) {
     void follow(`/api/runs/${id}/events`, news, stop.signal);
     return () => stop.abort();
   }, [id]);
+  // How far a step is makes no event.
+  useInterval(() => run?.status === "running" && reload(), 2000);
   if (!run) return <Problem text={problem} />;
   const act = (verb: string, body: unknown) => () =>
     post(`/api/runs/${run.id}/${verb}`, body)
@@ -120,6 +158,11 @@ export function RunPage({ id }: { id: string }) {
         )}
         {run.waiting_for && ` · waits for ${run.waiting_for}`}
       </p>
+      {run.progress?.map((progress) => (
+        <p class="facts" key={progress.name}>
+          … {progress.name} <code>{JSON.stringify(progress.detail)}</code> at <Time at={progress.time} />
+        </p>
+      ))}
       {run.approvals
         .filter((approval) => approval.status === "waiting")
         .map((approval) => (
@@ -157,6 +200,7 @@ export function RunPage({ id }: { id: string }) {
         </p>
       ))}
       {run.orphans.length > 0 && <p class="note">recorded but no longer asked for: steps {run.orphans.join(", ")}</p>}
+      <Log id={run.id} version={run.version} />
       <div class="columns">
         <div>
           <h2>Input</h2>

@@ -12,10 +12,8 @@ use crate::{
 pub(super) async fn run(context: &Context, command: ApprovalsCommand) -> anyhow::Result<()> {
     match command {
         ApprovalsCommand::List { all, limit, cursor } => {
-            let mut query = vec![
-                ("namespace", context.client.namespace().to_owned()),
-                ("limit", limit.clamp(1, 1000).to_string()),
-            ];
+            let mut query =
+                vec![("namespace", context.client.namespace().to_owned()), ("limit", limit.clamp(1, 1000).to_string())];
             query.extend(all.then(|| ("status", "any".to_owned())));
             query.extend(cursor.map(|cursor| ("cursor", cursor)));
             let page = context.client.get("/api/approvals", &query).await?;

@@ -1,7 +1,8 @@
 //! Runs, their steps and their events.
 
 use nx_runs::service::{
-    BulkRetried, ForkPoint, Inbox, Paged, ProgressView, RunEventView, RunStatus, RunSummary, RunView, StepStatus, StepView,
+    BulkRetried, ForkPoint, Inbox, Paged, ProgressView, RunEventView, RunStatus, RunSummary, RunView, StepStatus,
+    StepView,
 };
 use nx_types::{Digest, EventId, Namespace, Problem, RunId, Seq, Timestamp};
 use serde::Serialize;

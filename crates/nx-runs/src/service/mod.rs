@@ -26,8 +26,8 @@ pub use crate::engine::{
         StepsPage,
     },
     view::{
-        ApprovalView, ForkPoint, Inbox, ProgressView, RunEventView, RunStatus, RunSummary, RunView, StepStatus, StepView, WhyNode,
-        WorkerView,
+        ApprovalView, ForkPoint, Inbox, ProgressView, RunEventView, RunStatus, RunSummary, RunView, StepStatus,
+        StepView, WhyNode, WorkerView,
     },
 };
 pub use handle::Handle;
