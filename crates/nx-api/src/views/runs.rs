@@ -244,8 +244,10 @@ pub(crate) struct ForkPointBody {
     /// The parent.
     #[schema(value_type = text::Run)]
     run: RunId,
-    /// Steps with a smaller ordinal are the parent's.
-    at_step: u64,
+    /// Steps with a smaller ordinal are the parent's; all that it had when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    at_step: Option<u64>,
     /// Whether later effects are performed.
     live: bool,
 }
