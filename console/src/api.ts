@@ -149,6 +149,7 @@ export interface RunDetail extends Run {
   input: unknown;
   result?: unknown;
   failure?: unknown;
+  progress?: { name: string; time: string; detail: unknown }[];
   steps_total: number;
   next_step?: number;
   steps: Step[];

@@ -1,8 +1,8 @@
 import { useEffect, useRef, useState } from "preact/hooks";
-import { follow, get, post, type RunDetail, type RunEvent, type Step } from "./api";
+import { follow, get, post, type LogEvent, type RunDetail, type RunEvent, type Step } from "./api";
 import { ApprovalCard } from "./approvals";
 import { EventCard, ToldRow, told, type Told } from "./event";
-import { Json, Link, Problem, Status, Time, go, short, useLoad, useQuery } from "./parts";
+import { Json, Link, Problem, Status, Time, go, short, useInterval, useLoad, useQuery } from "./parts";
 
 /** `31 ms`, `6.1 s`, `15 min 3 s`. */
 function lasted(ms: number): string {
@@ -91,6 +91,42 @@ function StepRow({ step, from, span, told, focused }: Row) {
   );
 }
 
+interface Line {
+  time: string;
+  level: string;
+  step?: string;
+  message: string;
+}
+
+/** What the run's worker logged, the first thousand batches of lines. */
+function Log({ id, version }: { id: string; version: number }) {
+  const query = { subject: `run/${id}`, type: "run.logged", limit: 1000 };
+  const { value } = useLoad(() => get<{ items: LogEvent[] }>("/api/events", query), `${id} ${version}`);
+  const lines = (value?.items ?? []).flatMap((event) => (event.data as { lines?: Line[] } | undefined)?.lines ?? []);
+  if (lines.length === 0) return null;
+  return (
+    <>
+      <h2 class="section">Log</h2>
+      <div class="wide">
+        <table class="log">
+          <tbody>
+            {lines.map((line, place) => (
+              <tr key={place}>
+                <td class="n">
+                  <Time at={line.time} />
+                </td>
+                <td class={`level ${line.level}`}>{line.level}</td>
+                <td class="note">{line.step}</td>
+                <td class="message">{line.message}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+    </>
+  );
+}
+
 export function RunPage({ id }: { id: string }) {
   const query = useQuery();
   const [step, event] = [Number(query.get("step")), Number(query.get("event"))];
@@ -120,6 +156,8 @@ export function RunPage({ id }: { id: string }) {
   useEffect(() => {
     if (elsewhere) setAfter(step - 1);
   }, [elsewhere, step]);
+  // How far a step is makes no event.
+  useInterval(() => run?.status === "running" && reload(), 2000);
   if (!run) return <Problem text={problem} />;
   const act = (verb: string, body: unknown) => () =>
     post(`/api/runs/${run.id}/${verb}`, body)
@@ -166,6 +204,11 @@ export function RunPage({ id }: { id: string }) {
         {run.waiting_for && ` · waits for ${run.waiting_for}`}
       </p>
       {event > 0 && <EventCard run={run.id} version={event} pointer={query.get("at") ?? undefined} />}
+      {run.progress?.map((progress) => (
+        <p class="facts" key={progress.name}>
+          … {progress.name} <code>{JSON.stringify(progress.detail)}</code> at <Time at={progress.time} />
+        </p>
+      ))}
       {run.approvals
         .filter((approval) => approval.status === "waiting")
         .map((approval) => (
@@ -210,6 +253,7 @@ export function RunPage({ id }: { id: string }) {
         </p>
       ))}
       {run.orphans.length > 0 && <p class="note">recorded but no longer asked for: steps {run.orphans.join(", ")}</p>}
+      <Log id={run.id} version={run.version} />
       <div class="columns">
         <div>
           <h2>Input</h2>

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -147,6 +148,15 @@ class BadInput(Journey):
             self.assertIn(refusal.exception.response.status_code, (401, 403))
         self.assertEqual(run(admin, "token", "revoke", "maria")[0], 0)
         self.assertIn("[NX-API-0001]", run(secret, "runs", "list")[1])
+
+    def test_off_loopback_nobody_is_let_in_without_a_token(self):
+        server = self.server("--insecure-http", listen="0.0.0.0:0")
+        server.url = re.sub(r"//.*:", "//127.0.0.1:", server.url)
+        for path in ("/api/server", "/api/runs", "/metrics"):
+            status, problem = self.http(server, path)
+            self.assertEqual((status, problem["code"]), (401, "NX-API-0001"), path)
+        admin = (self.dir / "data" / "keys" / "admin.token").read_text().strip()
+        self.assertEqual(self.http(server, "/api/runs", headers={"authorization": f"Bearer {admin}"})[0], 200)
 
     def connect(self, server, headers=None):
         address = f"ws://{server.address}/api/workers/connect"

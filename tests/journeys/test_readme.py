@@ -1,8 +1,12 @@
 """The README's agent in Python, taken from the README and run by the README's commands."""
 
 import json
+import os
+import pathlib
 import re
 import shlex
+import signal
+import subprocess
 import sys
 
 from common import ROOT, SDK, Journey, wait_for
@@ -54,3 +58,10 @@ class Readme(Journey):
         self.assertIn("completed", self.cli(server, *again))
         self.assertRegex(self.json(server, *again)["result"], r"^paid back 8400 for A18 under [\w-]{8}$")
         self.assertEqual(json.loads(again[again.index("--input") + 1]), {"order": "A18"})
+
+        # However the server ends, its worker ends with it: it would serve old code to the next one.
+        found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(server.child.pid)], capture_output=True, text=True)
+        [worker] = found.stdout.split()
+        os.kill(server.child.pid, signal.SIGKILL)
+        server.child.wait()
+        wait_for(lambda: not pathlib.Path(f"/proc/{worker}").exists(), f"end of the worker\n{server.text()}")

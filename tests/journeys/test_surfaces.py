@@ -85,6 +85,11 @@ async def sleeper(order: str):
 
 
 @nx.agent
+async def signalled(order: str):
+    return [order, await nx.signal("go")]
+
+
+@nx.agent
 async def long_one(order: str):
     return await long(order)
 '''
@@ -246,6 +251,10 @@ class Surfaces(Journey):
         self.assertEqual((self.effects("pay"), self.effects("post")), effects, "nothing was done")
         edited = self.json(server, "runs", "fork", run, "--at", "2", "--result", '"nothing was paid"')["run"]
         self.assertEqual(self.ended(server, edited)["result"][0], "nothing was paid")
+        other = self.json(server, "runs", "fork", run, "--at", "1", "--input", '{"order": "f2"}')["run"]
+        self.assertEqual((self.ended(server, other)["status"], self.ended(server, other)["input"]), ("completed", {"order": "f2"}))
+        self.assertEqual((self.effects("pay"), self.effects("post")), effects, "still nothing was done")
+        self.assertIn("fork at step 4 at the latest", self.cli(server, "runs", "fork", run, "--at", "9", expect=1))
         live = self.json(server, "runs", "fork", run, "--at", "2", "--live")["run"]
         self.assertEqual(self.ended(server, live)["result"], ["paid 100 for f1", "posted f1"])
         keys = [effect[-1] for effect in self.effects("pay")]
@@ -263,6 +272,27 @@ class Surfaces(Journey):
         self.assertIn('long: {"rows":5000}', self.cli(server, "runs", "show", run))
         (self.dir / "go").touch()
         self.assertNotIn("progress", self.ended(server, run))
+
+    def test_commands_act_in_their_namespace(self):
+        os.environ["NEURAXIS_NAMESPACE"] = "shop"
+        self.addCleanup(os.environ.pop, "NEURAXIS_NAMESPACE", None)
+        server = self.begin()
+        run = self.start(server, "signalled", "s1")
+        for payload in ("5", "6"):
+            self.cli(server, "runs", "signal", run[:9], "go", "--payload", payload, "--id", "once")
+        self.assertEqual(self.ended(server, run)["result"], ["s1", 5], "a signal's id counts once")
+        fork = self.json(server, "runs", "fork", run)["run"]
+        self.assertEqual(self.ended(server, fork)["result"], ["s1", 5])
+        run = self.start(server, "signalled", "s2")
+        self.cli(server, "runs", "cancel", run, "--reason", "no longer wanted")
+        self.assertEqual(self.ended(server, run)["status"], "cancelled")
+        self.assertIn("only a failed run", self.cli(server, "runs", "retry", run, expect=1))
+        shown = self.cli(server, "--namespace", "default", "runs", "cancel", run, expect=3)
+        self.assertIn("in namespace `default`", shown)
+        # The newest events that match, however many others came after them.
+        newest = self.json(server, "events", "--type", "run.cancelled,run.created", "--limit", "2")["items"]
+        self.assertEqual([event["type"] for event in newest], ["run.created", "run.cancelled"])
+        self.assertEqual({event["subject"] for event in newest}, {f"run/{run}"})
 
     def test_secrets_are_shown_to_nobody(self):
         server = self.server()

@@ -33,6 +33,17 @@ Examples:
 
 Exit codes: 0 done; 1 failed; 2 wrong usage; 3 not found; 4 the run failed or was cancelled; 5 the server cannot be reached";
 
+/// How many entries a page may have.
+fn limit(text: &str) -> Result<u64, String> {
+    let number = text.parse::<u64>().ok().filter(|number| (1..=1000).contains(number));
+    number.ok_or_else(|| "a number from 1 to 1000 is taken".to_owned())
+}
+
+/// An id, or its first letters.
+fn id(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("an id, or its first letters, is wanted".to_owned()) } else { Ok(text.to_owned()) }
+}
+
 /// Which server to talk to.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ServerArgs {
@@ -64,11 +75,9 @@ pub(crate) struct ServerArgs {
 /// How to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// For people.
+    // Without a text for each, so that `--help` lists them in a line.
     Human,
-    /// One JSON document.
     Json,
-    /// YAML.
     Yaml,
 }
 
@@ -265,13 +274,14 @@ pub(crate) enum RunsCommand {
     #[command(after_help = "Examples:\n  neuraxis runs show r_7f3\n  neuraxis runs show r_7f3 --after 0 --limit 50")]
     Show {
         /// The run, or the first letters of its id.
+        #[arg(value_parser = id)]
         run: String,
         /// Steps behind this one; 0 for the first ones.
         #[arg(long, value_name = "STEP")]
         after: Option<u64>,
         /// Most steps, up to 1000.
-        #[arg(long)]
-        limit: Option<usize>,
+        #[arg(long, value_parser = limit)]
+        limit: Option<u64>,
         /// Show arguments and values in full.
         #[arg(long)]
         full: bool,
@@ -279,11 +289,13 @@ pub(crate) enum RunsCommand {
     /// Follow a run to its end.
     Watch {
         /// The run, or the first letters of its id.
+        #[arg(value_parser = id)]
         run: String,
     },
     /// Cancel a run; its completed steps are undone.
     Cancel {
         /// The run.
+        #[arg(value_parser = id)]
         run: String,
         /// Why.
         #[arg(long, default_value = "cancelled by hand")]
@@ -292,6 +304,7 @@ pub(crate) enum RunsCommand {
     /// Send a signal to a run.
     Signal {
         /// The run.
+        #[arg(value_parser = id)]
         run: String,
         /// The signal's name.
         name: String,
@@ -306,8 +319,9 @@ pub(crate) enum RunsCommand {
     #[command(after_help = "Example:\n  neuraxis runs fork r_7f3 --at 3 --result '{\"ok\":true}'")]
     Fork {
         /// The run.
+        #[arg(value_parser = id)]
         run: String,
-        /// The first step that is not reused.
+        /// The first step that is not reused; all recorded steps are reused when left out.
         #[arg(long, value_name = "STEP")]
         at: Option<u64>,
         /// Another input, JSON.
@@ -323,6 +337,7 @@ pub(crate) enum RunsCommand {
     /// Re-open failed runs: their completed steps keep.
     Retry {
         /// The run; without one, all that the filters name.
+        #[arg(value_parser = id)]
         run: Option<String>,
         /// All failed runs of this agent.
         #[arg(long)]
@@ -350,9 +365,9 @@ pub(crate) struct RunsListArgs {
     /// Only the run with this key.
     #[arg(long)]
     pub(crate) key: Option<String>,
-    /// Most runs.
-    #[arg(long, default_value_t = 50)]
-    pub(crate) limit: usize,
+    /// Most runs, up to 1000.
+    #[arg(long, default_value_t = 50, value_parser = limit)]
+    pub(crate) limit: u64,
     /// Continue after this cursor.
     #[arg(long)]
     pub(crate) cursor: Option<String>,
@@ -365,16 +380,17 @@ pub(crate) enum ApprovalsCommand {
         /// Also what was decided.
         #[arg(long)]
         all: bool,
-        /// Most approvals.
-        #[arg(long, default_value_t = 50)]
-        limit: usize,
+        /// Most approvals, up to 1000.
+        #[arg(long, default_value_t = 50, value_parser = limit)]
+        limit: u64,
         /// Continue after this cursor.
         #[arg(long)]
         cursor: Option<String>,
     },
     /// Show a question with its exact arguments.
     Show {
-        /// The approval.
+        /// The approval, or the first letters of its id.
+        #[arg(value_parser = id)]
         id: String,
     },
     /// Say yes.
@@ -400,6 +416,7 @@ pub(crate) enum ApprovalsCommand {
 #[derive(Debug, Args)]
 pub(crate) struct DecideArgs {
     /// The approval, or the first letters of its id.
+    #[arg(value_parser = id)]
     pub(crate) id: String,
     /// Why, for the record.
     #[arg(long)]
@@ -490,7 +507,7 @@ pub(crate) struct DecisionsArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  neuraxis events --type step. --follow")]
 pub(crate) struct EventsArgs {
-    /// The first place; the last 50 events when left out.
+    /// The first place; the newest events when left out.
     #[arg(long)]
     pub(crate) from: Option<u64>,
     /// Only types that start so.
@@ -499,9 +516,9 @@ pub(crate) struct EventsArgs {
     /// Only this subject.
     #[arg(long)]
     pub(crate) subject: Option<String>,
-    /// Most events.
-    #[arg(long, default_value_t = 50)]
-    pub(crate) limit: usize,
+    /// Most events, up to 1000.
+    #[arg(long, default_value_t = 50, value_parser = limit)]
+    pub(crate) limit: u64,
     /// Go on with what comes.
     #[arg(short, long)]
     pub(crate) follow: bool,
@@ -568,9 +585,9 @@ pub(crate) struct RetainArgs {
     /// Erase those whose newest event is older than this.
     #[arg(long, value_name = "DURATION")]
     pub(crate) older_than: Duration,
-    /// Most data subjects in one call.
-    #[arg(long, default_value_t = 1000)]
-    pub(crate) limit: usize,
+    /// Most data subjects in one call, up to 1000.
+    #[arg(long, default_value_t = 1000, value_parser = limit)]
+    pub(crate) limit: u64,
     /// Do not ask.
     #[arg(long)]
     pub(crate) yes: bool,

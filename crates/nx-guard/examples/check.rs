@@ -1,5 +1,5 @@
 //! Prints what a check takes over 10,000 labelled leaves and 1,000 policies, and its parts: `cargo run --release -p nx-guard
-//! --example bench`. With `policies` it prints those policies as Cedar itself takes them, for peers.
+//! --example check`. With `policies` it prints those policies as Cedar itself takes them, for peers.
 
 use nx_guard::bench::{CheckConfig, TraceConfig, cedar, check, trace};
 

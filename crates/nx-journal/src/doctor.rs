@@ -40,7 +40,7 @@ impl Reader {
         if space.free < reserve {
             problems.push(Error::LowDisk { free: space.free, reserve }.to_string());
         }
-        let seen = format!("{} bytes used, {} bytes free", space.used, space.free);
+        let seen = format!("{} used, {} free", size(space.used), size(space.free));
         checks.push(Check { name: "disk", seen, problems });
         Ok(DoctorReport { checks })
     }
@@ -63,7 +63,7 @@ impl Reader {
             Ok(ControlFlow::Continue(()))
         })?;
         let problems = rows.iter().map(|id| format!("blob {id} is missing; restore it from a backup")).collect();
-        let seen = format!("{count} blobs, {bytes} bytes, {orphans} without a row (garbage collection removes them)");
+        let seen = format!("{count} blobs, {}, {orphans} without a row (garbage collection removes them)", size(bytes));
         Ok(Check { name: "blobs", seen, problems })
     }
 }
@@ -84,4 +84,18 @@ fn keys(rows: &dyn Rows, keyring: &Keyring) -> Result<Check, Error> {
         Ok(ControlFlow::Continue(()))
     })?;
     Ok(Check { name: "keys", seen: format!("{living} data keys, {erased} erased"), problems })
+}
+
+/// A number of bytes for people, in powers of 1,000: `16.4 MB`.
+fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
+    let (mut scaled, mut unit) = (bytes as f64, None);
+    for name in UNITS {
+        if scaled < 1000.0 {
+            break;
+        }
+        scaled /= 1000.0;
+        unit = Some(name);
+    }
+    unit.map_or_else(|| format!("{bytes} bytes"), |unit| format!("{scaled:.1} {unit}"))
 }

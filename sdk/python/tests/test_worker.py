@@ -422,8 +422,9 @@ class Agents(Harness):
 
         await self.work()
         run = await self.run_agent("talkative")
-        lines = [(line["level"], line["message"][:12], line.get("call")) for line in self.server.logs]
-        self.assertEqual(lines, [("info", "hello agent", None), ("info", "hello step", 1), ("warning", "x" * 12, 2)])
+        lines = [(line["level"], line["message"][:12], line.get("call"), line.get("name")) for line in self.server.logs]
+        named = [("info", "hello agent", None, None), ("info", "hello step", 1, "talks"), ("warning", "x" * 12, 2, "talks_async")]
+        self.assertEqual(lines, named)
         self.assertEqual(len(self.server.logs[2]["message"]), 4096)
         self.assertEqual(beats, [{"t": "heartbeat", "run": run.id, "inc": 1, "call": 1, "name": "talks", "detail": {"done": 1}}])
 

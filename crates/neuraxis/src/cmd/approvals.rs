@@ -12,10 +12,8 @@ use crate::{
 pub(super) async fn run(context: &Context, command: ApprovalsCommand) -> anyhow::Result<()> {
     match command {
         ApprovalsCommand::List { all, limit, cursor } => {
-            let mut query = vec![
-                ("namespace", context.client.namespace().to_owned()),
-                ("limit", limit.clamp(1, 1000).to_string()),
-            ];
+            let mut query =
+                vec![("namespace", context.client.namespace().to_owned()), ("limit", limit.clamp(1, 1000).to_string())];
             query.extend(all.then(|| ("status", "any".to_owned())));
             query.extend(cursor.map(|cursor| ("cursor", cursor)));
             let page = context.client.get("/api/approvals", &query).await?;
@@ -44,6 +42,18 @@ pub(super) async fn run(context: &Context, command: ApprovalsCommand) -> anyhow:
 async fn get(context: &Context, id: &str) -> anyhow::Result<Value> {
     let query = [("namespace", context.client.namespace().to_owned())];
     context.client.get(&Client::path(&["approvals", id]), &query).await
+}
+
+/// What is asked, in words.
+fn question(why: &str) -> &str {
+    match why {
+        "call" => "may this call be made?",
+        "standalone" => "the agent asks for a decision",
+        "changed" => "the arguments have changed since this step was recorded: what counts?",
+        "in_doubt" => "its worker was lost: did the call take place?",
+        "new_once" => "is this call new, or one of those that are recorded?",
+        other => other,
+    }
 }
 
 fn texts(value: &Value, field: &str) -> String {
@@ -101,17 +111,18 @@ fn show(approval: &Value, candidates: &[String]) {
     if let Some(message) = approval.get("message").and_then(Value::as_str) {
         println!("{message}");
     }
-    println!("question   {}", text(approval, "why"));
+    println!("question   {}", question(text(approval, "why")));
     println!("for        {}", text(approval, "who"));
     if number(approval, "quorum") > 1 {
         let votes = texts(approval, "votes");
         let by = if votes.is_empty() { String::new() } else { format!(" ({votes})") };
         println!("agree      {} of {}{by}", list(approval, "votes").len(), number(approval, "quorum"));
     }
-    if !text(approval, "deadline").is_empty() {
+    let waits = text(approval, "status") == "waiting";
+    if waits && !text(approval, "deadline").is_empty() {
         println!("until      {}", output::moment(text(approval, "deadline")));
     }
-    if !list(approval, "escalate").is_empty() {
+    if waits && !list(approval, "escalate").is_empty() {
         println!("then       {}", texts(approval, "escalate"));
     }
     let editable = approval.get("edit").and_then(Value::as_bool) == Some(true);
@@ -131,11 +142,14 @@ fn show(approval: &Value, candidates: &[String]) {
     for (place, line) in candidates.iter().enumerate() {
         println!("{}{line}", if place == 0 { "reuse      " } else { "           " });
     }
-    println!("choices    {}", texts(approval, "choices").replace(", ", " "));
+    if waits {
+        println!("choices    {}", texts(approval, "choices").replace(", ", " "));
+    }
     if !text(approval, "decided_by").is_empty() {
         let reason = Some(text(approval, "reason")).filter(|reason| !reason.is_empty());
         println!(
-            "decided    by {}{}",
+            "decided    {} by {}{}",
+            output::moment(text(approval, "decided")),
             text(approval, "decided_by"),
             reason.map(|said| format!(": {said}")).unwrap_or_default()
         );

@@ -95,7 +95,8 @@ fn of_proof(path: &Path, key: Option<&str>) -> anyhow::Result<Value> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
     let proof = Proof::parse(&bytes)?;
     let checkpoint = proof.verify(&key)?;
-    let header = Header::decode(&proof.leaf.header).context("the proved leaf is not one of an event that this release knows")?;
+    let header =
+        Header::decode(&proof.leaf.header).context("the proved leaf is not one of an event that this release knows")?;
     anyhow::ensure!(header.seq == proof.seq, "the proved leaf is of event {}, not of {}", header.seq, proof.seq);
     Ok(json!({
         "intact": true, "seq": header.seq, "type": header.kind.as_str(), "subject": header.subject.as_str(),

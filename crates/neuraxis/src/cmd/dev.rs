@@ -73,10 +73,11 @@ async fn work(args: &DevArgs, url: String, stop: CancellationToken) -> anyhow::R
 
 fn spawn(args: &DevArgs, url: &str) -> anyhow::Result<Child> {
     Command::new(&args.python)
-        .args(["-m", "neuraxis", "worker"])
+        .args(["-m", "neuraxis", "worker", "--while-stdin"])
         .arg(&args.file)
         .env("NEURAXIS_URL", url)
-        .stdin(Stdio::null())
+        // Held open as long as this process lives: a worker that outlived it would serve old code to the next one.
+        .stdin(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
         .with_context(|| format!("cannot start `{}`", args.python))

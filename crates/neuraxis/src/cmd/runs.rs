@@ -112,8 +112,7 @@ async fn view(context: &Context, run: &str, query: &[(&str, String)]) -> anyhow:
 }
 
 async fn show_list(context: &Context, args: RunsListArgs) -> anyhow::Result<()> {
-    let mut query =
-        vec![("namespace", context.client.namespace().to_owned()), ("limit", args.limit.clamp(1, 1000).to_string())];
+    let mut query = vec![("namespace", context.client.namespace().to_owned()), ("limit", args.limit.to_string())];
     query.extend(args.status.map(|status| ("status", status)));
     query.extend(args.agent.map(|agent| ("agent", agent)));
     query.extend(args.inbox.then(|| ("inbox", "any".to_owned())));
@@ -324,6 +323,11 @@ async fn queued(context: &Context, view: &Value) {
     if offered.contains(&agent) {
         eprintln!("{run}  queued: the workers that offer `{agent}` are busy");
     } else {
+        // Only the spelling differs, as `refund_order` from `refund-order`.
+        let alike = |name: &&&str| name.replace(['_', '-'], "").eq_ignore_ascii_case(&agent.replace(['_', '-'], ""));
+        if let Some(meant) = offered.iter().find(alike) {
+            eprintln!("{run}  no worker offers agent `{agent}`; did you mean `{meant}`?");
+        }
         let known = if offered.is_empty() { "none".to_owned() } else { offered.join(", ") };
         eprintln!("{run}  queued until a worker offers agent `{agent}`; offered now: {known}");
     }

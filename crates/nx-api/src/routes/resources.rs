@@ -238,8 +238,8 @@ async fn get(
 ) -> Result<Json<DescribedBody>, Error> {
     let namespace = namespace(query.namespace.as_deref())?;
     let resource = shared.control.get(&namespace, &kind, &name).await?;
-    let subject =
-        Subject::new(&format!("resource/{}/{name}", resource.kind)).map_err(|error| Error::Request(error.to_string()))?;
+    let subject = Subject::new(&format!("resource/{}/{name}", resource.kind))
+        .map_err(|error| Error::Request(error.to_string()))?;
     let mut described = DescribedBody { resource: resource.into(), events: None };
     if query.events == Some(true) {
         let reader = shared.journal.reader();

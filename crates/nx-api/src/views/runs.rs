@@ -1,7 +1,8 @@
 //! Runs, their steps and their events.
 
 use nx_runs::service::{
-    BulkRetried, ForkPoint, Inbox, Paged, ProgressView, RunEventView, RunStatus, RunSummary, RunView, StepStatus, StepView,
+    BulkRetried, ForkPoint, Inbox, Paged, ProgressView, RunEventView, RunStatus, RunSummary, RunView, StepStatus,
+    StepView,
 };
 use nx_types::{Digest, EventId, Namespace, Problem, RunId, Seq, Timestamp};
 use serde::Serialize;
@@ -243,8 +244,10 @@ pub(crate) struct ForkPointBody {
     /// The parent.
     #[schema(value_type = text::Run)]
     run: RunId,
-    /// Steps with a smaller ordinal are the parent's.
-    at_step: u64,
+    /// Steps with a smaller ordinal are the parent's; all that it had when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    at_step: Option<u64>,
     /// Whether later effects are performed.
     live: bool,
 }

@@ -39,19 +39,8 @@ pub(crate) struct WorkerBody {
 
 impl From<WorkerView> for WorkerBody {
     fn from(worker: WorkerView) -> Self {
-        let WorkerView {
-            session,
-            worker,
-            sdk,
-            namespace,
-            agents,
-            toolsets,
-            runs,
-            max_runs,
-            calls,
-            connected,
-            heard,
-        } = worker;
+        let WorkerView { session, worker, sdk, namespace, agents, toolsets, runs, max_runs, calls, connected, heard } =
+            worker;
         Self { session, worker, sdk, namespace, agents, toolsets, runs, max_runs, calls, connected, heard }
     }
 }

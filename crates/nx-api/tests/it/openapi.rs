@@ -41,5 +41,6 @@ fn every_answer_and_request_names_its_fields() {
 }
 
 fn has_any(value: &Value) -> bool {
-    value.as_object().is_some_and(|fields| !fields.is_empty()) || value.as_array().is_some_and(|parts| !parts.is_empty())
+    value.as_object().is_some_and(|fields| !fields.is_empty())
+        || value.as_array().is_some_and(|parts| !parts.is_empty())
 }

@@ -44,17 +44,17 @@ metadta: {}
 metadata: {name: Misread, anotations: {}}
 spec: {on: Parcel, wen: x, when: 'event.data.x', debounce: soon, run: {agnt: a, input: ['${evnt.x}']}}
 ",
-        &expect![[r"
+        &expect![[r#"
             Reflex `Misread`
             /metadta: unknown field `metadta`; did you mean `metadata`?
             /metadata/anotations: unknown field `anotations`; did you mean `annotations`?
             /metadata/name: `Misread` is not a name: 1 to 63 of a-z, 0-9 and `-`, with a letter or digit at both ends
             /spec/on: `Parcel` is not an event type: 1 to 64 of a-z, 0-9, `.`, `_` and `-`, starting with a letter
-            /spec/wen: unknown field `wen`; did you mean `when`? valid are `on`, `source`, `when`, `window`, `debounce`, `by`, `run` or `emit`
+            /spec/wen: unknown field `wen`; did you mean `when`? valid are `by`, `debounce`, `emit`, `on`, `run`, `source`, `when` or `window`
             /spec/debounce: `soon` is not a duration, for example `1h30m`
             /spec/run: field `agent` is missing
-            /spec/run/agnt: unknown field `agnt`; did you mean `agent`? valid are `agent`, `key` or `input`
-        "]],
+            /spec/run/agnt: unknown field `agnt`; did you mean `agent`? valid are `agent`, `input` or `key`
+        "#]],
     );
     check(
         "

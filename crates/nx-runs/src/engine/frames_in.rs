@@ -6,8 +6,13 @@ use neuraxis_sdk::frames::{self, Body, Outcome, StepError, Worker};
 use nx_types::{Problem, RunId};
 
 use super::{
-    Engine, SessionId, commit::Report, outstanding::UNRECORDED, rows, sessions::Call,
-    slot::{Beat, LogLine}, timers::Timer,
+    Engine, SessionId,
+    commit::Report,
+    outstanding::UNRECORDED,
+    rows,
+    sessions::Call,
+    slot::{Beat, LogLine},
+    timers::Timer,
 };
 use crate::{
     error::Error,

@@ -156,8 +156,9 @@ pub struct ProgressView {
 pub struct ForkPoint {
     /// The parent.
     pub run: RunId,
-    /// Steps with a smaller ordinal are the parent's.
-    pub at_step: u64,
+    /// Steps with a smaller ordinal are the parent's; all that it had when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_step: Option<u64>,
     /// Whether later effects are performed.
     pub live: bool,
 }

@@ -55,7 +55,7 @@ pub(super) fn descriptor() -> KindDescriptor {
     KindDescriptor {
         kind: "Agent",
         plural: "agents",
-        about: "An agent: bounds on its runs, and which workers execute them. Its code is a worker's.",
+        about: "bounds on an agent's runs, and which workers execute them; the code is a worker's",
         example: EXAMPLE,
         schema,
         check,

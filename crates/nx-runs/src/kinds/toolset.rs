@@ -72,8 +72,7 @@ pub(super) fn descriptor() -> KindDescriptor {
     KindDescriptor {
         kind: "Toolset",
         plural: "toolsets",
-        about: "Functions that a worker serves: what calling each does to the world, what undoes it, what tells whether \
-                it took place.",
+        about: "functions that a worker serves: what each does to the world, what undoes it, what tells whether it took place",
         example: EXAMPLE,
         schema,
         check,

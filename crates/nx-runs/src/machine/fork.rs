@@ -78,6 +78,11 @@ pub fn fork(events: impl IntoIterator<Item = RunEvent>, spec: &ForkSpec) -> Resu
         let rule = format!("step {at} lies before the last carry; fork at step {first} or later");
         return Err(Error::invalid(rule));
     }
+    let end = durable.records.next();
+    if at > end && spec.at.is_some() {
+        let rule = format!("the run has {} steps; fork at step {end} at the latest", end - 1);
+        return Err(Error::invalid(rule));
+    }
     if spec.result.is_some() && !identities.contains_key(&at) {
         return Err(Error::invalid(format!("there is no step {at} whose result could be another")));
     }

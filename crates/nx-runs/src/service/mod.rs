@@ -28,8 +28,8 @@ pub use crate::engine::{
         StartRequest, Started, StepsPage,
     },
     view::{
-        ApprovalView, ForkPoint, Inbox, ProgressView, RunEventView, RunStatus, RunSummary, RunView, StepStatus, StepView, WhyNode,
-        WorkerView,
+        ApprovalView, ForkPoint, Inbox, ProgressView, RunEventView, RunStatus, RunSummary, RunView, StepStatus,
+        StepView, WhyNode, WorkerView,
     },
 };
 pub use decisions::{DecisionFilter, DecisionView};

@@ -230,7 +230,11 @@ impl Fold {
                     by: body.by.clone(),
                     input: (*body.input).clone(),
                     deadline: body.deadline,
-                    fork: body.fork.map(|fork| ForkPoint { run: fork.run, at_step: fork.at, live: fork.live }),
+                    fork: body.fork.map(|fork| ForkPoint {
+                        run: fork.run,
+                        at_step: (fork.at != u64::MAX).then_some(fork.at),
+                        live: fork.live,
+                    }),
                 });
             }
             RunEvent::Started(body) => {

@@ -74,7 +74,7 @@ impl Walk<'_> {
 
     fn event(&self, seq: Seq) -> Result<Event, Error> {
         let event = self.reader.event(seq)?.filter(|event| event.header.namespace == *self.namespace);
-        event.ok_or_else(|| Error::invalid(format!("there is no event {seq} in namespace `{}`", self.namespace)))
+        event.ok_or_else(|| Error::TargetUnknown { target: format!("event {seq}") })
     }
 
     /// The data, decoded; `null` if it was erased or is not JSON.

@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
+import signal
 import sys
+import threading
 from typing import List, Optional
 
 from ._load import load
@@ -28,6 +31,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
     worker.add_argument("--runs", type=int, default=64, help="runs executed at once (64)")
     worker.add_argument("--threads", type=int, default=64, help="sync steps executed at once (64)")
     worker.add_argument("--grace", type=float, default=20.0, help="seconds for executions to end on SIGTERM (20)")
+    worker.add_argument("--while-stdin", action="store_true", help="stop when standard input ends: with the parent")
     worker.add_argument("--check", action="store_true", help="load the targets, print what they offer, and stop")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
@@ -37,6 +41,8 @@ def main(arguments: Optional[List[str]] = None) -> int:
         if options.check:
             _print_offers()
             return 0
+        if options.while_stdin:
+            threading.Thread(target=_stop_with_stdin, daemon=True).start()
         serve(
             options.url,
             options.token,
@@ -54,6 +60,13 @@ def main(arguments: Optional[List[str]] = None) -> int:
         return 2
     except (KeyboardInterrupt, asyncio.CancelledError):
         return 130
+
+
+def _stop_with_stdin() -> None:
+    """Whoever started this process holds its standard input open. When that ends, it stops as on SIGTERM."""
+    while os.read(0, 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _print_offers() -> None:
