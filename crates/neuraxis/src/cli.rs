@@ -440,7 +440,9 @@ pub(crate) struct WhyArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  neuraxis explain r_7f3/4\n  neuraxis explain a_91c\n  neuraxis explain r_7f3 -o json")]
+#[command(
+    after_help = "Examples:\n  neuraxis explain r_7f3/4\n  neuraxis explain a_91c\n  neuraxis explain r_7f3 -o json"
+)]
 pub(crate) struct ExplainArgs {
     /// A step (r_7f3/4), a run or guard session (its newest decision), an approval (a_…), or a place in the log.
     pub(crate) target: String,

@@ -34,7 +34,8 @@ pub(super) fn origin(origin: &Value) -> Vec<String> {
     let sources: Vec<&str> = list(origin, "sources").iter().filter_map(Value::as_str).collect();
     let sink = origin.get("sink").and_then(Value::as_bool) == Some(true);
     let found = list(origin, "evidence").first();
-    let place = found.map(|found| format!("{} {}", text(found, "source"), text(found, "pointer")).trim_end().to_owned());
+    let place =
+        found.map(|found| format!("{} {}", text(found, "source"), text(found, "pointer")).trim_end().to_owned());
     vec![
         format!("{}{}", text(origin, "pointer"), if sink { " (sink)" } else { "" }),
         text(origin, "standing").to_owned(),
@@ -62,7 +63,12 @@ async fn test(context: &Context, files: &[PathBuf]) -> anyhow::Result<()> {
     output::show(context.format, &done, |_| {
         for test in &failed {
             let found = test.pointer("/found/outcome").and_then(Value::as_str).unwrap_or("?");
-            println!("FAILED {}/{}: expected {}, found {found}", text(test, "policy"), text(test, "test"), text(test, "expected"));
+            println!(
+                "FAILED {}/{}: expected {}, found {found}",
+                text(test, "policy"),
+                text(test, "test"),
+                text(test, "expected")
+            );
         }
         println!("{} passed, {} failed", passed.len(), failed.len());
     })?;
@@ -78,23 +84,27 @@ async fn diff(context: &Context, files: &[PathBuf], since: Option<String>) -> an
         let rows: Vec<Vec<String>> = list(done, "changes").iter().map(changed).collect();
         output::table(&["decision", "call", "before", "after", "rules now"], &rows);
         let newest = if done.get("truncated").and_then(Value::as_bool) == Some(true) { " (the newest)" } else { "" };
-        println!("{} of {} recorded calls{newest} would be decided otherwise", rows.len(), done.get("looked_at").unwrap_or(&Value::Null));
+        println!(
+            "{} of {} recorded calls{newest} would be decided otherwise",
+            rows.len(),
+            done.get("looked_at").unwrap_or(&Value::Null)
+        );
     })
 }
 
 fn changed(change: &Value) -> Vec<String> {
     let of = |pointer: &str| change.pointer(pointer).and_then(Value::as_str).unwrap_or("?").to_owned();
-    let rules: Vec<&str> =
-        change.pointer("/after/clauses").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    let rules: Vec<&str> = change
+        .pointer("/after/clauses")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
     vec![of("/decision"), of("/tool"), of("/before/outcome"), of("/after/outcome"), rules.join(" ")]
 }
 
-async fn propose(
-    context: &Context,
-    target: &str,
-    reason: Option<String>,
-    since: Option<String>,
-) -> anyhow::Result<()> {
+async fn propose(context: &Context, target: &str, reason: Option<String>, since: Option<String>) -> anyhow::Result<()> {
     let mut body = json!({"of": target, "namespace": context.client.namespace()});
     put(&mut body, "reason", reason);
     put(&mut body, "since", since);

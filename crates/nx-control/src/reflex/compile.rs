@@ -76,7 +76,8 @@ impl Program {
 
     /// Whether the reflex listens to the event.
     pub(crate) fn hears(&self, header: &Header) -> bool {
-        self.types.contains(&header.kind) && self.labels.is_none_or(|labels| header.label.is_some_and(|label| labels.contains(&label)))
+        self.types.contains(&header.kind)
+            && self.labels.is_none_or(|labels| header.label.is_some_and(|label| labels.contains(&label)))
     }
 }
 

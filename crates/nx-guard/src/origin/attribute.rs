@@ -63,7 +63,8 @@ impl Context {
         let label = (**entry.labels.leaf(&path)).clone();
         let standing = if label.is_trusted() { Standing::Reference } else { Standing::Untrusted };
         let pointer = Leaf { path, text: String::new(), number: None }.pointer();
-        let evidence = Evidence { source: entry.source.clone(), event: entry.event, pointer, how: "reference".to_owned() };
+        let evidence =
+            Evidence { source: entry.source.clone(), event: entry.event, pointer, how: "reference".to_owned() };
         Found { standing, label, evidence: vec![evidence] }
     }
 

@@ -141,6 +141,7 @@ fn origin(name: &str, sources: &BTreeSet<String>, tool: &Tool, trusts: &dyn Fn(&
 
 fn a_leak(origins: &[Origin]) -> Leak {
     let pointer = origins.first().map(|origin| origin.pointer.clone()).unwrap_or_default();
-    let evidence = Evidence { source: CONTEXT.to_owned(), event: None, pointer: String::new(), how: CONTEXT.to_owned() };
+    let evidence =
+        Evidence { source: CONTEXT.to_owned(), event: None, pointer: String::new(), how: CONTEXT.to_owned() };
     Leak { pointer, evidence, readers: BTreeSet::new() }
 }

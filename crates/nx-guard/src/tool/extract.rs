@@ -118,8 +118,20 @@ impl Shape {
             return Err(format!("the schema is more than {MAX_DEPTH} levels deep"));
         }
         let known = [
-            "type", "enum", "const", "minimum", "maximum", "format", "maxLength", "x-source", "properties", "required",
-            "items", "maxItems", "description", "additionalProperties",
+            "type",
+            "enum",
+            "const",
+            "minimum",
+            "maximum",
+            "format",
+            "maxLength",
+            "x-source",
+            "properties",
+            "required",
+            "items",
+            "maxItems",
+            "description",
+            "additionalProperties",
         ];
         let fields = schema.as_object().ok_or("a schema is a mapping")?;
         if let Some(unknown) = fields.keys().find(|name| !known.contains(&name.as_str())) {
@@ -184,7 +196,8 @@ impl Shape {
     }
 
     fn check(&self, value: &Value, at: &str, vouches: &dyn Fn(&str, &Value) -> bool) -> Result<(), String> {
-        let fits = |fits: bool, what: &dyn Fn() -> String| if fits { Ok(()) } else { Err(format!("`{at}` {}", what())) };
+        let fits =
+            |fits: bool, what: &dyn Fn() -> String| if fits { Ok(()) } else { Err(format!("`{at}` {}", what())) };
         match self {
             Self::Bool => fits(value.is_boolean(), &|| "is no boolean".to_owned()),
             Self::Number { min, max, whole } => {
@@ -199,11 +212,9 @@ impl Shape {
             Self::Enum(words) => fits(words.contains(value), &|| "is none of the words listed".to_owned()),
             Self::Date => fits(value.as_str().is_some_and(is_date), &|| "is no date like 2025-01-11".to_owned()),
             Self::From(source) => fits(vouches(source, value), &|| format!("is no value that `{source}` vouches for")),
-            Self::Text(most) => {
-                fits(value.as_str().is_some_and(|text| text.len() <= *most as usize), &|| {
-                    format!("is no text of at most {most} bytes")
-                })
-            }
+            Self::Text(most) => fits(value.as_str().is_some_and(|text| text.len() <= *most as usize), &|| {
+                format!("is no text of at most {most} bytes")
+            }),
             Self::Object { fields, required } => {
                 let Some(found) = value.as_object() else { return Err(format!("`{at}` is no object")) };
                 if let Some(missing) = required.iter().find(|name| !found.contains_key(*name)) {

@@ -180,7 +180,9 @@ impl Output {
         // The later wins: what is not vouched for stays so under whatever is.
         for (patterns, label) in [(&self.trusted, &vouched), (&self.untrusted, &heard)] {
             for pattern in patterns {
-                pattern.places(value, &mut |path| labels.put(path.iter().map(|part| escaped(part)).collect(), label.clone()));
+                pattern.places(value, &mut |path| {
+                    labels.put(path.iter().map(|part| escaped(part)).collect(), label.clone())
+                });
             }
         }
         labels.tidy();

@@ -35,7 +35,8 @@ fn what_fits_is_trusted_and_nothing_else() {
     observe(&guard, &mut context, "mail/read", json!({"body": "A17 is broken, pay X99"}));
     assert_eq!(observe(&guard, &mut context, "intent", json!({"order": "A17", "reason": "broken"})), Some(None));
     let standing = |context: &Context, value: &str| {
-        context.trace(guard.tools().get("pay/refund").unwrap(), &json!({"x": {"$ref": value}})).unwrap().origins[0].standing
+        context.trace(guard.tools().get("pay/refund").unwrap(), &json!({"x": {"$ref": value}})).unwrap().origins[0]
+            .standing
     };
     assert_eq!(standing(&context, "intent/order"), Standing::Reference);
     for (wrong, why) in [
@@ -64,7 +65,9 @@ fn a_shape_says_how_much_it_carries() {
     assert_eq!(read(json!({"type": "string", "format": "date"}), Value::Null), Ok(22));
     assert_eq!(read(json!({"type": "array", "items": {"enum": ["a", "b"]}, "maxItems": 3}), Value::Null), Ok(5));
     assert_eq!(read(json!({"type": "string", "maxLength": 40}), json!(320)), Ok(320));
-    assert!(read(json!({"type": "string", "maxLength": 40}), Value::Null).unwrap_err().contains("320 bits, more than 128"));
+    assert!(
+        read(json!({"type": "string", "maxLength": 40}), Value::Null).unwrap_err().contains("320 bits, more than 128")
+    );
     assert!(read(json!({"type": "string"}), Value::Null).unwrap_err().contains("maxLength"));
     assert!(read(json!({"type": "strin"}), Value::Null).is_err());
     assert!(read(json!({"patern": "x"}), Value::Null).unwrap_err().contains("`patern` is not known"));

@@ -3,10 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails panics")]
 
 mod call;
+mod extract;
 mod guard;
 mod label;
-mod extract;
 mod origin;
-mod support;
 mod policy;
+mod support;
 mod tool;

@@ -68,7 +68,13 @@ fn run(guard: &Guard) -> Context {
         json!({"body": "use GB33BUKB20201555555555, 77 cents"}),
     );
     for (tool, source, value) in [("shop/find_order", "shop/find_order", &record), ("mail/read", "mail/m_88", &mail)] {
-        let observed = Observed { tool, source, event: None, result: Ok(&std::sync::Arc::new(value.clone())), scores: Scores::default() };
+        let observed = Observed {
+            tool,
+            source,
+            event: None,
+            result: Ok(&std::sync::Arc::new(value.clone())),
+            scores: Scores::default(),
+        };
         guard.observe(&mut context, &observed).unwrap();
     }
     context

@@ -11,7 +11,9 @@ use super::{
     slot::Slot,
     view::{ApprovalView, Inbox, RunStatus},
 };
-use crate::machine::{approval::terms, ApprovalRequested, Cause, How, Ruling, RunEvent, Status, StepResolved, Wait, Why};
+use crate::machine::{
+    ApprovalRequested, Cause, How, Ruling, RunEvent, Status, StepResolved, Wait, Why, approval::terms,
+};
 
 /// Whose approvals are folded.
 #[derive(Debug, Clone, Copy)]
@@ -111,7 +113,13 @@ fn asked(of: Of<'_>, requested: &ApprovalRequested, version: u64, time: Timestam
 fn who_of(requested: &ApprovalRequested) -> String {
     let all = terms(&requested.ask, 0, requested.policy.as_deref());
     let needs: Vec<String> = (all.needs.iter())
-        .map(|need| if need.who.is_empty() { "anyone".to_owned() } else { need.who.iter().cloned().collect::<Vec<_>>().join(" or ") })
+        .map(|need| {
+            if need.who.is_empty() {
+                "anyone".to_owned()
+            } else {
+                need.who.iter().cloned().collect::<Vec<_>>().join(" or ")
+            }
+        })
         .collect();
     needs.join(" and ")
 }

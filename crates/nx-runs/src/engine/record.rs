@@ -53,7 +53,15 @@ pub struct Record {
 impl Record {
     /// The record of a run, from the log behind `reader`.
     pub fn new(reader: Reader, namespace: Namespace, run: RunId) -> Self {
-        Self { reader, namespace, subject: Subject::run(run), run, window: VecDeque::new(), values: Store::new(), labels: HashMap::new() }
+        Self {
+            reader,
+            namespace,
+            subject: Subject::run(run),
+            run,
+            window: VecDeque::new(),
+            values: Store::new(),
+            labels: HashMap::new(),
+        }
     }
 
     /// Events behind `after`, at most `limit`.

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use nx_journal::{Cause, Commit};
 use nx_guard::label::Labelled;
+use nx_journal::{Cause, Commit};
 use nx_types::{ApprovalId, Namespace, RunId};
 
 use super::{

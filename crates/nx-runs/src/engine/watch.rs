@@ -161,13 +161,14 @@ impl Watch {
         let output = match of.kind {
             Kind::Tool => of.tool.as_ref().map_or_else(Output::default, |tool| tool.output.clone()),
             Kind::Code => match self.flow(body) {
-                Some(Flow { output: Some(output), .. }) => {
-                    serde_json::from_value(output.clone()).map_err(|error| Error::invalid(format!("`output`: {error}")))?
-                }
+                Some(Flow { output: Some(output), .. }) => serde_json::from_value(output.clone())
+                    .map_err(|error| Error::invalid(format!("`output`: {error}")))?,
                 _ if of.effect == Effect::Code => return Ok((self.labels_of(&body.value, (head, record))?, None)),
                 _ => Output::default(),
             },
-            Kind::Child => return Ok((self.child.take().unwrap_or_else(|| Labelled::uniform(REQUESTED.clone())), None)),
+            Kind::Child => {
+                return Ok((self.child.take().unwrap_or_else(|| Labelled::uniform(REQUESTED.clone())), None));
+            }
             Kind::Signal | Kind::Approval => return uniform(&PERSON),
             _ => return uniform(&REQUESTED),
         };
@@ -181,8 +182,7 @@ impl Watch {
         }
         let context = self.context(head, record)?;
         let tool = Tool::of(&source, output);
-        let observed =
-            Observed { tool: &source, source: &source, event: None, result: Ok(&body.value), scores };
+        let observed = Observed { tool: &source, source: &source, event: None, result: Ok(&body.value), scores };
         let result = see(&tool, context, &observed);
         Ok((result.labels, seen(result.endorsed)))
     }

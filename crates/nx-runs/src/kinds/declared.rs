@@ -115,7 +115,9 @@ impl Declared {
     pub fn policies(&self) -> Result<&PolicySet, Error> {
         match &self.policies {
             Some(set) => Ok(set),
-            None => Err(Error::invalid("the policies of the namespace do not compile; `neuraxis policy test` says why")),
+            None => {
+                Err(Error::invalid("the policies of the namespace do not compile; `neuraxis policy test` says why"))
+            }
         }
     }
 

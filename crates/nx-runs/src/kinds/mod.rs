@@ -5,8 +5,8 @@ mod declared;
 mod fields;
 mod toolset;
 
-pub(crate) use fields::nearest;
 pub use declared::{AgentRules, Declared, ToolRules};
+pub(crate) use fields::nearest;
 use nx_types::KindDescriptor;
 
 /// The kinds, for the registry.

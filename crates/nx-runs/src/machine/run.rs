@@ -92,7 +92,11 @@ impl Run {
             Phase::Compensating(_) => Status::Compensating,
             Phase::Stopping(_) => Status::Running,
             Phase::Open if self.is_session() => {
-                if self.durable.approvals.is_empty() { Status::Running } else { Status::Waiting }
+                if self.durable.approvals.is_empty() {
+                    Status::Running
+                } else {
+                    Status::Waiting
+                }
             }
             Phase::Open if self.durable.parked => Status::Waiting,
             Phase::Open if self.durable.worker.is_none() => Status::Queued,

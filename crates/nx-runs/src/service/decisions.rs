@@ -99,7 +99,8 @@ pub(crate) fn find(
     policies: Option<&PolicySet>,
 ) -> Result<DecisionView, Error> {
     let seq = why::find(reader, namespace, target)?;
-    let missing = || Error::invalid(format!("nothing was decided about `{target}`; `neuraxis policy decisions` lists what was"));
+    let missing =
+        || Error::invalid(format!("nothing was decided about `{target}`; `neuraxis policy decisions` lists what was"));
     let mut event = reader.event(seq)?.ok_or_else(missing)?;
     for _ in 0..MAX_LINKS {
         if event.header.namespace != *namespace {

@@ -16,10 +16,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    ApprovalFilter, ApprovalView, BulkRetried, Connection, DecisionFilter, DecisionView, ForkRequest, PolicyDiff, RuleProposal, Inbound, Options,
-    Outbound, Page, Paged, Peer, Ruling, RunFilter, RunSummary, RunView, RunWatch, SessionRequest, SignalRequest,
-    StartRequest, Started, StepsPage, WhyNode, WorkerView, decisions, inlet::Inlet, lists, policies, show, transport::Addressed,
-    watch::Watchers,
+    ApprovalFilter, ApprovalView, BulkRetried, Connection, DecisionFilter, DecisionView, ForkRequest, Inbound, Options,
+    Outbound, Page, Paged, Peer, PolicyDiff, RuleProposal, Ruling, RunFilter, RunSummary, RunView, RunWatch,
+    SessionRequest, SignalRequest, StartRequest, Started, StepsPage, WhyNode, WorkerView, decisions, inlet::Inlet,
+    lists, policies, show, transport::Addressed, watch::Watchers,
 };
 use crate::{
     engine::{Input, Request, Response, SessionId, Ticket},
@@ -206,10 +206,8 @@ impl Handle {
         after: Declared,
         since: Option<Timestamp>,
     ) -> Result<PolicyDiff, Error> {
-        self.read(move |reader| {
-            policies::diff_of(reader, &namespace, (before.policies()?, after.policies()?), since)
-        })
-        .await
+        self.read(move |reader| policies::diff_of(reader, &namespace, (before.policies()?, after.policies()?), since))
+            .await
     }
 
     /// The narrowest rule that would have answered the question of a decision, and what else it would have let through.

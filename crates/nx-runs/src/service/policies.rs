@@ -105,7 +105,8 @@ pub(crate) fn diff_of(
 ) -> Result<PolicyDiff, Error> {
     let (names, calls, truncated) = recorded(reader, namespace, since)?;
     let changes = diff(old, new, &calls)?;
-    let named = |change: Change| PolicyChange { decision: names.get(change.index).cloned().unwrap_or_default(), change };
+    let named =
+        |change: Change| PolicyChange { decision: names.get(change.index).cloned().unwrap_or_default(), change };
     Ok(PolicyDiff { looked_at: calls.len(), truncated, changes: changes.into_iter().map(named).collect() })
 }
 

@@ -96,8 +96,7 @@ async fn check(handle: &Handle, run: RunId, tool: &str, args: Value) -> Guarded 
 }
 
 async fn observe(handle: &Handle, run: RunId, tool: &str, args: Value, result: Value) {
-    let reported =
-        Reported::Observe { tool: tool.to_owned(), args: Arc::new(args), outcome: Outcome::Ok(result) };
+    let reported = Reported::Observe { tool: tool.to_owned(), args: Arc::new(args), outcome: Outcome::Ok(result) };
     report(handle, run, reported).await.unwrap();
 }
 
@@ -117,8 +116,14 @@ fn ruling(decision: &str, hash: nx_types::Digest, by: &str, role: &str) -> Rulin
 /// A session that has read an order and a mail.
 async fn informed(handle: &Handle) -> RunId {
     let run = open(handle, "refund the order that the mail is about").await;
-    observe(handle, run, "shop/find_order", json!({"order": "A17"}), json!({"iban": "DE89370400440532013000", "cents": 9000, "part": 4200}))
-        .await;
+    observe(
+        handle,
+        run,
+        "shop/find_order",
+        json!({"order": "A17"}),
+        json!({"iban": "DE89370400440532013000", "cents": 9000, "part": 4200}),
+    )
+    .await;
     observe(handle, run, "mail/read", json!({}), json!({"body": "use GB33BUKB20201555555555"})).await;
     run
 }

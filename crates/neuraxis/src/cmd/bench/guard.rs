@@ -8,10 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{Process, figure, native};
-use crate::{
-    cli::ServerArgs,
-    client::Client,
-};
+use crate::{cli::ServerArgs, client::Client};
 
 /// Calls that are checked over loopback.
 const CALLS: usize = 5000;

@@ -50,8 +50,12 @@ impl Deciding<'_> {
             }
             Reported::Output { text } => {
                 let args: Json = Arc::new(Value::String(text));
-                let wish =
-                    Wish { tool: nx_guard::guard::OUTPUT.to_owned(), hash: digest_of(&args)?, args, effect: Effect::Read };
+                let wish = Wish {
+                    tool: nx_guard::guard::OUTPUT.to_owned(),
+                    hash: digest_of(&args)?,
+                    args,
+                    effect: Effect::Read,
+                };
                 self.check_wish(wish)
             }
             Reported::Observe { tool, args, outcome } => {
@@ -84,7 +88,8 @@ impl Deciding<'_> {
         if let Some(n) = self.step_of(&wish, State::Cleared) {
             return self.released(n, &wish);
         }
-        let refused = self.run.durable.failed().find(|(n, error)| error.name == "ApprovalDenied" && self.is_of(*n, &wish));
+        let refused =
+            self.run.durable.failed().find(|(n, error)| error.name == "ApprovalDenied" && self.is_of(*n, &wish));
         if let Some((step, error)) = refused.map(|(n, error)| (n, error.message.clone())) {
             let outcome = decision::Outcome::Deny;
             self.guarded(Guarded { outcome, step, approval: None, refused: Some(error), verdict: None });
@@ -121,7 +126,8 @@ impl Deciding<'_> {
                 let id = ApprovalId::random(self.cx.rng);
                 let policy = answer.verdict.as_ref().and_then(|verdict| self.policy_ask(verdict, false));
                 let who = self.cx.limits.operator.clone();
-                let nobody = decision::Ask { needs: [decision::Need { who: [who].into(), quorum: 1 }].into(), within_ms: None };
+                let nobody =
+                    decision::Ask { needs: [decision::Need { who: [who].into(), quorum: 1 }].into(), within_ms: None };
                 let ask = policy_form(policy.as_ref().map_or(&nobody, |policy| &policy.ask));
                 self.record(RunEvent::StepWaiting(StepWaiting { n, step, wait: Wait::Approval { id } }))?;
                 self.request_with(id, n, Why::Call, wish.args, wish.hash, ask, Vec::new(), policy)?;
@@ -134,7 +140,8 @@ impl Deciding<'_> {
 
     /// People have released exactly this call: it may be made, once, unless policies deny it by now.
     fn released(&mut self, n: u64, wish: &Wish) -> Result<(), Error> {
-        let approval = self.run.durable.open.get(&n).and_then(|open| open.approved.as_ref()).map(|approved| approved.id);
+        let approval =
+            self.run.durable.open.get(&n).and_then(|open| open.approved.as_ref()).map(|approved| approved.id);
         let verdict = self.asked(n, wish, 1)?;
         if let Some(verdict) = verdict.clone().filter(Verdict::denies) {
             let error = step_error(DENIED, format!("`{}` is denied: {}", wish.tool, verdict.why()));

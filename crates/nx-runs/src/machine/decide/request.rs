@@ -19,8 +19,19 @@ use crate::{
 };
 
 /// Event types that an agent may not emit: they are the system's own.
-const RESERVED: [&str; 11] =
-    ["run.", "step.", "approval.", "signal.", "incarnation.", "log.", "key.", "label.", "resource.", "checkpoint.", "guard."];
+const RESERVED: [&str; 11] = [
+    "run.",
+    "step.",
+    "approval.",
+    "signal.",
+    "incarnation.",
+    "log.",
+    "key.",
+    "label.",
+    "resource.",
+    "checkpoint.",
+    "guard.",
+];
 
 /// Records looked at before the hash index is made.
 const SCAN: usize = 8;
@@ -96,7 +107,9 @@ impl Deciding<'_> {
         }
         match &step.body {
             Body::Emit { .. } => check_emitted(&step.name)?,
-            Body::Code { .. } if step.outcome.is_some() && step.flow.as_ref().is_some_and(|flow| !flow.sinks.is_empty()) => {
+            Body::Code { .. }
+                if step.outcome.is_some() && step.flow.as_ref().is_some_and(|flow| !flow.sinks.is_empty()) =>
+            {
                 return Err(Error::invalid("a step with sinks is executed when it is granted, not before"));
             }
             Body::Approval { .. } if step.approve.is_none() => {
