@@ -444,7 +444,7 @@ pub(crate) struct WhyArgs {
     after_help = "Examples:\n  neuraxis explain r_7f3/4\n  neuraxis explain a_91c\n  neuraxis explain r_7f3 -o json"
 )]
 pub(crate) struct ExplainArgs {
-    /// A step (r_7f3/4), a run or guard session (its newest decision), an approval (a_…), or a place in the log.
+    /// A step (`r_7f3/4`), a run or guard session (its newest decision), an approval (a_…), or a place in the log.
     pub(crate) target: String,
 }
 
@@ -473,7 +473,7 @@ pub(crate) enum PolicyCommand {
     /// The narrowest rule that would have answered a question, and what else it would have let through.
     #[command(after_help = "Example:\n  neuraxis policy propose a_91c --reason \"Ann's refunds\" --since 30d")]
     Propose {
-        /// The decision that asked (r_7f3/4), or its approval (a_…).
+        /// The decision that asked (`r_7f3/4`), or its approval (a_…).
         target: String,
         /// Why people want it, for the record.
         #[arg(long)]

@@ -270,7 +270,7 @@ impl Answers<'_> {
 
     /// Code is executed within the agent and ends with it; anything else goes on should the agent be dropped.
     async fn execute(&self, grant: Execute, work: &Work) -> Result<Reply, Error> {
-        let call = handle(self.run, self.number, &self.name, Some(&grant));
+        let call = handle(self.run, self.number, self.name, Some(&grant));
         let args = match grant.args {
             Some(args) => Some(self.run.link.open(self.run.id(), args).await?),
             None => None,
@@ -301,7 +301,7 @@ impl Answers<'_> {
         let call = Call {
             idempotency_key: idempotency_key.as_deref().map(Arc::from),
             grant: Some(grant),
-            ..handle(self.run, self.number, &self.name, None)
+            ..handle(self.run, self.number, self.name, None)
         };
         let probed = async {
             let args = self.run.link.open(self.run.id(), args).await?;

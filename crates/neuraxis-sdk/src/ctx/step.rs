@@ -149,7 +149,8 @@ impl<A: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Step<A> {
     /// It reads untrusted text and gives back so little, in this shape (a JSON Schema of yes or no, words of a list, numbers,
     /// dates, ids of a trusted source), that it may be trusted.
     pub fn extract(self, schema: Value) -> Self {
-        self.output(serde_json::json!({"extract": {"schema": schema}}))
+        let one = |name: &str, value: Value| Value::Object([(name.to_owned(), value)].into_iter().collect());
+        self.output(one("extract", one("schema", schema)))
     }
 
     /// Arguments that nothing untrusted may choose: policies are asked before it is executed.

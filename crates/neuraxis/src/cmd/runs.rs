@@ -396,7 +396,9 @@ impl Screen {
     fn log(&mut self, lines: &[String]) {
         if !lines.is_empty() {
             self.end();
-            lines.iter().for_each(|line| println!("{line}"));
+            for line in lines {
+                println!("{line}");
+            }
         }
     }
 

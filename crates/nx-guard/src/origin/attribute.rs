@@ -52,7 +52,7 @@ impl Context {
         plan.iter()
             .filter(|step| step.tool == tool.name)
             .any(|step| fixed(step).is_some_and(|text| text == leaf.text))
-            .then(|| self.said("plan"))
+            .then(|| Self::said("plan"))
     }
 
     /// What a reference says of the leaf: the value is exactly what stands there, as trusted as it is there.
@@ -84,16 +84,16 @@ impl Context {
             return None;
         }
         if request.has_text(text) {
-            return Some(self.said("value"));
+            return Some(Self::said("value"));
         }
         if request.has_dates(text) {
-            return Some(self.said("date"));
+            return Some(Self::said("date"));
         }
         match number {
-            Some(number) => request.has_number(number).then(|| self.said("number")),
+            Some(number) => request.has_number(number).then(|| Self::said("number")),
             None => {
                 let all = says_something(words) && words.iter().all(|word| request.has_token(word));
-                (all && !self.blind && self.heard.naming(&text::loose(text)).is_none()).then(|| self.said("words"))
+                (all && !self.blind && self.heard.naming(&text::loose(text)).is_none()).then(|| Self::said("words"))
             }
         }
     }
@@ -181,7 +181,7 @@ impl Context {
         found
     }
 
-    fn said(&self, how: &str) -> Found {
+    fn said(how: &str) -> Found {
         let evidence =
             Evidence { source: REQUEST.to_owned(), event: None, pointer: String::new(), how: how.to_owned() };
         Found { standing: Standing::Request, label: Label::from_source(REQUEST), evidence: vec![evidence] }

@@ -110,7 +110,7 @@ pub struct Output {
 #[serde(untagged)]
 enum Written {
     Word(Trust),
-    Whole(Whole),
+    Whole(Box<Whole>),
 }
 
 #[derive(Deserialize)]
@@ -181,7 +181,7 @@ impl Output {
         for (patterns, label) in [(&self.trusted, &vouched), (&self.untrusted, &heard)] {
             for pattern in patterns {
                 pattern.places(value, &mut |path| {
-                    labels.put(path.iter().map(|part| escaped(part)).collect(), label.clone())
+                    labels.put(path.iter().map(|part| escaped(part)).collect(), label.clone());
                 });
             }
         }

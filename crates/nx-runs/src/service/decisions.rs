@@ -179,7 +179,7 @@ fn walk(
 ) -> Result<Option<String>, Error> {
     let limit = page.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
     let bad = || Error::invalid("the cursor is not one that a page gave");
-    let mut after = page.cursor.as_deref().map(|text| text.parse().map(Seq).map_err(|_| bad())).transpose()?;
+    let mut after = page.cursor.as_deref().map(|text| text.parse().map(Seq).map_err(|_err| bad())).transpose()?;
     let kind = EventType::new(KIND)?;
     let (mut count, mut looked_at) = (0, 0);
     loop {

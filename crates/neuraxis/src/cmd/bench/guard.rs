@@ -21,7 +21,7 @@ const LEAVES: usize = 10_000;
 pub(super) async fn in_process() -> anyhow::Result<Vec<Value>> {
     let config = CheckConfig { policies: 1000, trace: TraceConfig { leaves: LEAVES, ..TraceConfig::default() } };
     let found = tokio::task::spawn_blocking(move || {
-        let begun = std::time::Instant::now();
+        let begun = Instant::now();
         check(&config, &|| begun.elapsed().as_nanos() as u64)
     })
     .await??;

@@ -143,7 +143,7 @@ impl Deciding<'_> {
         let approval =
             self.run.durable.open.get(&n).and_then(|open| open.approved.as_ref()).map(|approved| approved.id);
         let verdict = self.asked(n, wish, 1)?;
-        if let Some(verdict) = verdict.clone().filter(Verdict::denies) {
+        if let Some(verdict) = verdict.filter(Verdict::denies) {
             let error = step_error(DENIED, format!("`{}` is denied: {}", wish.tool, verdict.why()));
             self.note_decision(n, wish, verdict.clone())?;
             self.record(RunEvent::StepFailed(StepFailed { n, step: None, error, attempt: 0 }))?;
