@@ -44,7 +44,7 @@ metadta: {}
 metadata: {name: Misread, anotations: {}}
 spec: {on: Parcel, wen: x, when: 'event.data.x', debounce: soon, run: {agnt: a, input: ['${evnt.x}']}}
 ",
-        &expect![[r#"
+        &expect![[r"
             Reflex `Misread`
             /metadta: unknown field `metadta`; did you mean `metadata`?
             /metadata/anotations: unknown field `anotations`; did you mean `annotations`?
@@ -54,7 +54,7 @@ spec: {on: Parcel, wen: x, when: 'event.data.x', debounce: soon, run: {agnt: a, 
             /spec/debounce: `soon` is not a duration, for example `1h30m`
             /spec/run: field `agent` is missing
             /spec/run/agnt: unknown field `agnt`; did you mean `agent`? valid are `agent`, `input` or `key`
-        "#]],
+        "]],
     );
     check(
         "
