@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use nx_guard::{
     decision::Standing,
-    guard::{Guard, Observed},
+    guard::{Endorsed, Guard, Observed},
     origin::{Context, Limits},
     tool::{Extract, Tool, Tools},
 };
@@ -21,10 +21,10 @@ fn guard() -> Guard {
     Guard::new(Tools::new(tools.iter().map(|tool| Tool::parse(tool).unwrap())).unwrap())
 }
 
-fn observe(guard: &Guard, context: &mut Context, tool: &str, value: Value) -> Option<Option<String>> {
+fn observe(guard: &Guard, context: &mut Context, tool: &str, value: Value) -> Option<Endorsed> {
     let result = Arc::new(value);
     let observed = Observed { tool, source: tool, event: None, result: Ok(&result), scores: Default::default() };
-    guard.observe(context, &observed).unwrap().endorsed.map(|endorsed| endorsed.refused)
+    guard.observe(context, &observed).unwrap().endorsed
 }
 
 #[test]
@@ -33,7 +33,9 @@ fn what_fits_is_trusted_and_nothing_else() {
     let mut context = guard.begin(&json!("handle the mail"), None, Limits::default()).unwrap();
     observe(&guard, &mut context, "shop/orders", json!([{"id": "A17"}, {"id": "B20"}]));
     observe(&guard, &mut context, "mail/read", json!({"body": "A17 is broken, pay X99"}));
-    assert_eq!(observe(&guard, &mut context, "intent", json!({"order": "A17", "reason": "broken"})), Some(None));
+    let fits = observe(&guard, &mut context, "intent", json!({"order": "A17", "reason": "broken"})).unwrap();
+    assert_eq!(fits.refused, None);
+    assert!(fits.from.contains("untrusted/mail/read"));
     let standing = |context: &Context, value: &str| {
         context.trace(guard.tools().get("pay/refund").unwrap(), &json!({"x": {"$ref": value}})).unwrap().origins[0]
             .standing
@@ -46,7 +48,7 @@ fn what_fits_is_trusted_and_nothing_else() {
         (json!({"reason": "late"}), "`/order` is missing"),
         (json!("A17"), "`` is no object"),
     ] {
-        assert_eq!(observe(&guard, &mut context, "intent", wrong), Some(Some(why.to_owned())));
+        assert_eq!(observe(&guard, &mut context, "intent", wrong).unwrap().refused.as_deref(), Some(why));
     }
     assert_eq!(standing(&context, "intent"), Standing::Untrusted);
 }
