@@ -21,10 +21,6 @@ pub(super) struct Block<'a> {
 }
 
 impl<'a> Block<'a> {
-    pub(super) fn bytes(&self) -> &'a [u8] {
-        self.text.as_bytes()
-    }
-
     /// The byte at a place; 0 beyond the ends.
     pub(super) fn at(&self, place: usize) -> u8 {
         self.text.as_bytes().get(place).copied().unwrap_or(0)

@@ -32,35 +32,8 @@ const fn in_run(byte: u8) -> bool {
 impl Runs {
     /// Looks for what begins in the block.
     pub(super) fn scan(&mut self, block: &Block<'_>, model: &Model, found: &mut Found) {
-        self.runs(block, model, found);
+        runs(block, model, found);
         self.escapes(block, model, found);
-    }
-
-    /// A run of at least `SHORTEST` covers a place that is a multiple of it: only those are looked at.
-    fn runs(&self, block: &Block<'_>, model: &Model, found: &mut Found) {
-        let mut place = block.low;
-        while place < block.high {
-            if !in_run(block.at(place)) {
-                place += SHORTEST;
-                continue;
-            }
-            let back = block.slice(block.low, place).iter().rev().take_while(|byte| in_run(**byte)).count();
-            let start = place - back;
-            let end = line_broken(block, start);
-            let cut = start == block.low && in_run(block.before(start));
-            if end - start >= SHORTEST {
-                if !found.spend(PROBE) {
-                    return;
-                }
-                if !cut && let Some(score) = random(block, start, end) {
-                    found.add(Kind::Random, block.base + start, block.base + end, score);
-                }
-                if !stretches(block, (start, end), model, found) {
-                    return;
-                }
-            }
-            place = end.max(place) + SHORTEST;
-        }
     }
 
     fn escapes(&mut self, block: &Block<'_>, model: &Model, found: &mut Found) {
@@ -79,6 +52,33 @@ impl Runs {
                 judge(&String::from_utf8_lossy(&decoded), (block.base + start, block.base + end), model, found);
             }
         }
+    }
+}
+
+/// A run of at least `SHORTEST` covers a place that is a multiple of it: only those are looked at.
+fn runs(block: &Block<'_>, model: &Model, found: &mut Found) {
+    let mut place = block.low;
+    while place < block.high {
+        if !in_run(block.at(place)) {
+            place += SHORTEST;
+            continue;
+        }
+        let back = block.slice(block.low, place).iter().rev().take_while(|byte| in_run(**byte)).count();
+        let start = place - back;
+        let end = line_broken(block, start);
+        let cut = start == block.low && in_run(block.before(start));
+        if end - start >= SHORTEST {
+            if !found.spend(PROBE) {
+                return;
+            }
+            if !cut && let Some(score) = random(block, start, end) {
+                found.add(Kind::Random, block.base + start, block.base + end, score);
+            }
+            if !stretches(block, (start, end), model, found) {
+                return;
+            }
+        }
+        place = end.max(place) + SHORTEST;
     }
 }
 

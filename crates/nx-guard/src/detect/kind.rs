@@ -91,7 +91,7 @@ kinds! {
     Secrets SlackToken "slack_token",
     /// A key of Stripe.
     Secrets StripeKey "stripe_key",
-    /// A key of OpenAI.
+    /// A key of `OpenAI`.
     Secrets OpenaiKey "openai_key",
     /// A key of Anthropic.
     Secrets AnthropicKey "anthropic_key",

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails panics")]
 
 mod call;
+mod detect;
 mod guard;
 mod label;
 mod origin;
