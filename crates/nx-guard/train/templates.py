@@ -51,6 +51,38 @@ def templates(kind: str) -> List[Template]:
     return [Template(kind, family, line) for family, line in families(HERE / f"{kind}.txt")]
 
 
+WORDS = (
+    "anna bo carl dora eve finn gwen hal ida jo kim lea max nora otto pia quin ray sue tim una vic wim xia yan zora blue north "
+    "river stone maple harbor cloud tidy swift orbit cedar lumen metro pixel ridge sunny terra union vista willow"
+).split()
+ENDS = "com com com org org net io de fr co.uk ch nl eu example example.org example.com test dev app info".split()
+
+
+def address(rng: random.Random) -> str:
+    user = rng.choice(["{0}", "{0}.{1}", "{0}{2}", "{0}_{1}", "{0}-{1}", "info", "support", "billing", "no-reply"])
+    return f"{user.format(rng.choice(WORDS), rng.choice(WORDS), rng.randint(1, 99))}@{host(rng)}"
+
+
+def host(rng: random.Random) -> str:
+    name = rng.choice(["{0}", "{0}{1}", "{0}-{1}", "mail.{0}", "my{0}"])
+    return f"{name.format(rng.choice(WORDS), rng.choice(WORDS))}.{rng.choice(ENDS)}"
+
+
+def link(rng: random.Random) -> str:
+    path = rng.choice(["", "/", "/{0}", "/{0}/{1}", "/{0}?id={2}", "/{0}.html", "/x{2}"])
+    return rng.choice(["https://", "https://", "http://", "www.", ""]) + host(rng) + path.format(
+        rng.choice(WORDS), rng.choice(WORDS), rng.randint(1, 9999)
+    )
+
+
+def account(rng: random.Random) -> str:
+    digits = f"{rng.choice(['DE', 'GB', 'FR', 'NL', 'ES', 'US', 'CH'])}{rng.randrange(10**18):020d}"
+    return rng.choice([digits, " ".join(digits[place : place + 4] for place in range(0, len(digits), 4))])
+
+
+MADE = {"email": address, "url": link, "iban": account}
+
+
 def expand(text: str, table: Dict[str, List[str]], rng: random.Random) -> str:
     for _ in range(24):
         choice = CHOICE.search(text)
@@ -61,7 +93,7 @@ def expand(text: str, table: Dict[str, List[str]], rng: random.Random) -> str:
         if not slot:
             break
         name = slot.group(1)
-        value = rng.choice(table[name.lower()])
+        value = MADE[name](rng) if name in MADE else rng.choice(table[name.lower()])
         if name[0].isupper():
             value = expand(value, table, rng)
             value = value[:1].upper() + value[1:]

@@ -102,9 +102,14 @@ def texts() -> List[Text]:
 def documents(pool: List[str], count: int, seed: int) -> List[str]:
     """Longer texts, put together from harmless ones."""
     rng = random.Random(seed)
-    return [
-        rng.choice(["\n", " ", "\n\n"]).join(rng.choice(pool) for _ in range(rng.randint(2, 10))) for _ in range(count)
-    ]
+    made = (templates.address, templates.link, templates.account)
+    found = []
+    for _ in range(count):
+        parts = [rng.choice(pool) for _ in range(rng.randint(2, 10))]
+        if rng.random() < 0.4:
+            parts.insert(rng.randrange(len(parts)), rng.choice(made)(rng))
+        found.append(rng.choice(["\n", " ", "\n\n"]).join(parts))
+    return found
 
 
 Rows = List[List[int]]

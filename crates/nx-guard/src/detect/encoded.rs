@@ -101,37 +101,61 @@ fn line_broken(block: &Block<'_>, start: usize) -> usize {
 fn stretches(block: &Block<'_>, (start, end): (usize, usize), model: &Model, found: &mut Found) -> bool {
     let mut place = start;
     while place < end && place < block.high {
-        let stretch: Vec<u8> =
-            block.slice(place, end.min(place + STRETCH)).iter().copied().filter(|byte| in_run(*byte)).collect();
-        if stretch.len() < SHORTEST {
+        let until = end.min(place + STRETCH);
+        if until - place < SHORTEST {
             break;
         }
         // where a run was cut, any of its characters may begin a group
         for skip in 0..4 {
-            let Some(part) = stretch.get(skip..) else { break };
-            if !found.spend(2 * PROBE) {
+            if !found.spend(PROBE) {
                 return false;
             }
-            let Some(decoded) = decoded(part) else { continue };
-            if !found.spend(4 * decoded.len()) {
+            let probe = block.slice(place + skip, until.min(place + skip + PROBE));
+            if probe.len() < PROBE || !promising(probe) {
+                continue;
+            }
+            let run: Vec<u8> = block.slice(place + skip, until).iter().copied().filter(|byte| in_run(*byte)).collect();
+            if !found.spend(4 * run.len()) {
                 return false;
             }
-            judge(&decoded, (block.base + place, block.base + end.min(place + STRETCH)), model, found);
-            break;
+            if let Some(decoded) = decoded(&run) {
+                judge(&decoded, (block.base + place, block.base + until), model, found);
+                break;
+            }
         }
         place += STEP;
     }
     true
 }
 
+/// Whether the first characters of a run, line breaks aside, may stand for text.
+fn promising(probe: &[u8]) -> bool {
+    if probe.iter().all(u8::is_ascii_hexdigit) {
+        return true;
+    }
+    let (mut held, mut bits) = (0_u32, 0);
+    for byte in probe {
+        let Some(six) = six(*byte) else { continue };
+        held = held << 6 | six;
+        bits += 6;
+        if bits >= 8 {
+            bits -= 8;
+            let byte = (held >> bits) as u8;
+            if byte < b' ' && !byte.is_ascii_whitespace() || byte == 0x7f || byte == 0xff {
+                return false;
+            }
+            held &= (1 << bits) - 1;
+        }
+    }
+    true
+}
+
 /// Text, if hexadecimal or base64 gives some.
 fn decoded(run: &[u8]) -> Option<String> {
-    let probe = run.get(..PROBE)?;
-    if probe.iter().all(u8::is_ascii_hexdigit) {
-        let bytes: Vec<u8> = run.chunks_exact(2).map_while(|two| Some(hex(two[0])? << 4 | hex(two[1])?)).collect();
-        return readable(&bytes);
+    if run.get(..PROBE)?.iter().all(u8::is_ascii_hexdigit) {
+        let pairs = run.chunks_exact(2).map_while(|two| Some(hex(*two.first()?)? << 4 | hex(*two.last()?)?));
+        return readable(&pairs.collect::<Vec<u8>>());
     }
-    readable(&base64(probe))?;
     readable(&base64(run))
 }
 
@@ -144,15 +168,8 @@ fn base64(run: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(run.len() / 4 * 3 + 3);
     let (mut held, mut bits) = (0_u32, 0);
     for byte in run {
-        let six = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' | b'-' => 62,
-            b'/' | b'_' => 63,
-            _ => break,
-        };
-        held = held << 6 | u32::from(six);
+        let Some(six) = six(*byte) else { break };
+        held = held << 6 | six;
         bits += 6;
         if bits >= 8 {
             bits -= 8;
@@ -161,6 +178,18 @@ fn base64(run: &[u8]) -> Vec<u8> {
         }
     }
     bytes
+}
+
+/// The six bits of a character of base64, in either alphabet.
+fn six(byte: u8) -> Option<u32> {
+    Some(u32::from(match byte {
+        b'A'..=b'Z' => byte - b'A',
+        b'a'..=b'z' => byte - b'a' + 26,
+        b'0'..=b'9' => byte - b'0' + 52,
+        b'+' | b'-' => 62,
+        b'/' | b'_' => 63,
+        _ => return None,
+    }))
 }
 
 /// The text that bytes are, if they are; a character that is cut at the end is left out.

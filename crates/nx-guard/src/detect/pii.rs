@@ -28,6 +28,8 @@ pub(super) fn scan(block: &Block<'_>, claimed: &mut Claimed, found: &mut Found) 
                 digits |= byte.is_ascii_digit();
                 byte.is_ascii_alphanumeric()
             });
+            // of "AB 12 34 56 C" the first token has no digit
+            digits |= end - place == 2 && block.at(end) == b' ' && block.at(end + 1).is_ascii_digit();
             if digits && end - place <= 40 && block.base + place >= claimed.until {
                 if !found.spend(48) {
                     return;
@@ -84,33 +86,31 @@ fn number(block: &Block<'_>, start: usize, end: usize) -> Option<(Kind, usize, u
 
 /// Numbers that begin with letters.
 fn lettered(block: &Block<'_>, start: usize, token: &[u8]) -> Option<(Kind, usize, u8)> {
-    let upper: Vec<u8> = token.to_ascii_uppercase();
-    if let [a, b, c, d, ..] = *upper.as_slice()
-        && c.is_ascii_digit()
-        && d.is_ascii_digit()
-        && let Some(length) = ids::iban_length([a, b])
-    {
-        let (number, end) = spaced(block, start, length);
-        if number.len() == length && !block.at(end).is_ascii_alphanumeric() && ids::iban(&number) {
-            return Some((Kind::Iban, end, 95));
+    let [first, second, ..] = *token else { return None };
+    if second.is_ascii_alphabetic() {
+        let next = block.slice(start + 2, start + 4);
+        let country = [first.to_ascii_uppercase(), second.to_ascii_uppercase()];
+        if next.len() == 2
+            && next.iter().all(u8::is_ascii_digit)
+            && let Some(length) = ids::iban_length(country)
+        {
+            let (number, end) = spaced(block, start, length);
+            if number.len() == length && !block.at(end).is_ascii_alphanumeric() && ids::iban(&number) {
+                return Some((Kind::Iban, end, 95));
+            }
+        }
+        if first.is_ascii_uppercase() && second.is_ascii_uppercase() && matches!(token.len(), 2 | 8 | 9) {
+            let (number, end) = spaced(block, start, 9);
+            if number.len() == 9 && !block.at(end).is_ascii_alphanumeric() && ids::uk_nino(&number) {
+                return Some((Kind::UkNino, end, 80));
+            }
         }
     }
-    if let [a, b, ..] = *token
-        && a.is_ascii_uppercase()
-        && b.is_ascii_uppercase()
-    {
-        let (number, end) = spaced(block, start, 9);
-        if number.len() == 9 && !block.at(end).is_ascii_alphanumeric() && ids::uk_nino(&number) {
-            return Some((Kind::UkNino, end, 80));
-        }
-    }
-    if token.len() == 16 && ids::it_fiscal_code(&upper) {
+    if token.len() == 16 && ids::it_fiscal_code(&token.to_ascii_uppercase()) {
         return Some((Kind::ItFiscalCode, start + 16, 95));
     }
-    if token.len() == 9 && matches!(upper.first(), Some(b'X'..=b'Z')) && ids::es_dni(&upper) {
-        return Some((Kind::EsDni, start + 9, 90));
-    }
-    None
+    let foreigner = token.len() == 9 && matches!(first.to_ascii_uppercase(), b'X'..=b'Z');
+    (foreigner && ids::es_dni(&token.to_ascii_uppercase())).then_some((Kind::EsDni, start + 9, 90))
 }
 
 /// `length` letters and digits from `start` on, in upper case, single spaces between them left out; and the place behind.
@@ -169,6 +169,12 @@ impl Groups {
 }
 
 fn digits(block: &Block<'_>, start: usize, end: usize) -> Option<(Kind, usize, u8)> {
+    // most numbers are short
+    let near = block.slice(start, start + 24);
+    let run = near.iter().take_while(|byte| byte.is_ascii_digit() || b" -./()".contains(byte));
+    if run.filter(|byte| byte.is_ascii_digit()).count() < 7 {
+        return None;
+    }
     let token = block.slice(start, end);
     let all = Groups::read(block, start);
     let letters = !token.iter().all(u8::is_ascii_digit);
@@ -311,6 +317,14 @@ fn email(block: &Block<'_>, at: usize) -> Option<(Kind, usize, usize, u8)> {
     let top = labels.next_back()?;
     let named = labels.next().is_some_and(|label| !label.is_empty()) && !domain.windows(2).any(|two| two == b"..");
     let fits = start < at && named && (2..=24).contains(&top.len()) && top.iter().all(u8::is_ascii_alphabetic);
-    // an address within a URL is a user of a server, not a person
-    (fits && block.before(at) != b'.').then_some((Kind::Email, start, end, 70))
+    let found = (Kind::Email, start, end, 70);
+    (fits && block.before(at) != b'.' && !authority(block, start)).then_some(found)
+}
+
+/// Whether a place lies in the authority of a URL, where `user@host` is no address.
+fn authority(block: &Block<'_>, place: usize) -> bool {
+    let before = block.slice(place.saturating_sub(96), place);
+    let part = |byte: &&u8| !matches!(**byte, b'/' | b'?' | b'#' | b'"' | b'<' | 0..=b' ');
+    let user = before.iter().rev().take_while(part).count();
+    before.get(..before.len() - user).is_some_and(|head| head.ends_with(b"://"))
 }

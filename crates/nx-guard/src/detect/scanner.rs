@@ -1,7 +1,7 @@
 //! A text, piece by piece: cut into blocks that depend on nothing but the text, so that the pieces do not matter.
 
 use super::{
-    Budget, Detectors, Kind, Report,
+    Budget, Detector, Detectors, Kind, Report,
     block::{AHEAD, BEHIND, Block, Found},
     classifier::{Classifier, Passage, Which},
     encoded, pii, secrets,
@@ -142,6 +142,16 @@ impl<'d> Scanner<'d> {
         }
         let mut findings = self.found.findings;
         findings.sort_unstable();
+        // a part of a secret whose format is known is no second one
+        let known: Vec<(usize, usize)> = findings
+            .iter()
+            .filter(|finding| finding.detector == Detector::Secrets && finding.kind != Kind::Random)
+            .map(|finding| (finding.start, finding.end))
+            .collect();
+        findings.retain(|finding| {
+            let within = |span: &(usize, usize)| span.0 <= finding.start && finding.end <= span.1;
+            finding.kind != Kind::Random || !known.iter().any(within)
+        });
         let [injection, pii, secrets] = self.found.scores;
         Report {
             scores: Scores { injection, pii, secrets },

@@ -2,7 +2,7 @@
 //!
 //! Literals find the candidates in one pass; each then reads a bounded stretch.
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 
 use super::{
     block::{AHEAD, Block, Found},
@@ -125,6 +125,7 @@ const FORMATS: &[(&str, Kind, Tail, u8)] = &[
 impl Literals {
     pub(super) fn new() -> Option<Self> {
         let automaton = AhoCorasick::builder()
+            .kind(Some(AhoCorasickKind::DFA))
             .ascii_case_insensitive(true)
             .match_kind(MatchKind::LeftmostLongest)
             .build(FORMATS.iter().map(|format| format.0))
@@ -241,10 +242,12 @@ fn assignment(block: &Block<'_>, (_, end): (usize, usize)) -> Matched {
     place = block.run(sign, 4, |byte| byte == b' ');
     let open = block.run(place, 1, |byte| matches!(byte, b'"' | b'\'' | b'`'));
     let quoted = open > place;
+    // in a query, `&` begins the next name
+    let query = !quoted && block.before(open) == b'=';
     let value_end = block.run(open, 256, |byte| {
-        byte > b' ' && byte != 0x7f && !matches!(byte, b'"' | b'\'' | b'`' | b',' | b';' | b'<' | b'&')
+        byte > b' ' && byte != 0x7f && !matches!(byte, b'"' | b'\'' | b'`' | b',' | b';' | b'<') && !(query && byte == b'&')
     });
-    let stop = !quoted && value_end > open && matches!(block.before(value_end), b'.' | b')' | b'!' | b'?' | b':' | b'}');
+    let stop = !quoted && value_end > open && matches!(block.before(value_end), b'.' | b')' | b'?' | b':' | b'}');
     let value_end = if stop { value_end - 1 } else { value_end };
     let value = block.slice(open, value_end);
     (secretive(value).then_some((open, value_end)), value_end - end)

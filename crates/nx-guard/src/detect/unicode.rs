@@ -45,6 +45,7 @@ struct Group {
 #[derive(Debug, Clone, Copy, Default)]
 struct Letters {
     start: usize,
+    end: usize,
     latin: u32,
     /// Letters of other scripts that look like Latin ones.
     alike: u32,
@@ -99,7 +100,7 @@ impl Tricks {
 
     /// The text ends here.
     pub(super) fn finish(&mut self, model: &Model, found: &mut Found) {
-        self.end_word(0, found);
+        self.end_word(found);
         for group in [&mut self.invisible, &mut self.smuggled, &mut self.bidi, &mut self.homoglyph, &mut self.marks] {
             group.close(found);
         }
@@ -113,6 +114,7 @@ impl Tricks {
             self.word = Letters { start: at + text.len() - tail, ..Letters::default() };
         }
         self.word.latin = self.word.latin.saturating_add(tail as u32);
+        self.word.end = at + text.len();
         self.stacked = 0;
         self.flag = 0;
         self.last = text.chars().next_back().unwrap_or(self.last);
@@ -168,12 +170,13 @@ impl Tricks {
             return;
         }
         if !char.is_alphabetic() {
-            self.end_word(at, found);
+            self.end_word(found);
             return;
         }
         if self.word.latin + self.word.alike + self.word.other == 0 {
             self.word.start = at;
         }
+        self.word.end = at + char.len_utf8();
         let low = char.to_lowercase().next().unwrap_or(char);
         match low {
             'a'..='z' => self.word.latin += 1,
@@ -182,11 +185,11 @@ impl Tricks {
         }
     }
 
-    fn end_word(&mut self, at: usize, found: &mut Found) {
+    fn end_word(&mut self, found: &mut Found) {
         let word = self.word;
         // kΩ and µm are units, and a word of one script is one that somebody wrote
         if word.latin > 0 && word.alike > 0 && word.latin + word.alike >= 4 {
-            self.homoglyph.add(word.start, at.max(word.start + 1), found);
+            self.homoglyph.add(word.start, word.end, found);
         }
         self.word = Letters::default();
     }

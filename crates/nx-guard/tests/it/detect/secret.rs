@@ -45,7 +45,7 @@ fn private_keys_and_tokens() {
     assert_eq!(found(&format!("a {pem} b")), format!("private_key 98 {pem:?}\n"));
     check("-----BEGIN CERTIFICATE-----\nMIIEow\n-----END CERTIFICATE-----", expect![""]);
     let jwt = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkwIiwibmFtZSI6IkpvaG4gRG9lIn0.SflKxwRJSMeKKF2QT4fwpMeJf36POk6yJV_adQssw5c";
-    assert_eq!(kinds(&format!("token {jwt}.")), ["jwt", "random"][..1]);
+    assert_eq!(kinds(&format!("token {jwt}.")), ["jwt"]);
     assert!(!kinds("eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIi").contains(&"jwt"));
 }
 
@@ -60,7 +60,7 @@ fn names_and_values() {
             assigned 75 "f81kd93jfw0"
             assigned 80 "S3cret"
             assigned 70 "ab12cd34ef"
-            assigned 80 "Tr0ub4dor"
+            assigned 80 "Tr0ub4dor&3"
             url_password 85 "s3cr3t"
             assigned 75 "Bearer abcdef0123456789ABCDEFxyz"
         "#]],
