@@ -105,7 +105,17 @@ fn texts() -> [(&'static str, String); 5] {
             }),
         ),
         ("base64", base64),
-        ("unicode", filled(&|_| "Der Gemeinderat prüfte die Brücke über den Fluß; später müßte man das Geländer erhöhen. ".into())),
-        ("mails", filled(&|n| format!("From: c{n}@example.org\nCall +44 20 7946 0{:03}, card 4111 1111 1111 1111. {prose}", n % 1000))),
+        (
+            "unicode",
+            filled(&|_| {
+                "Der Gemeinderat prüfte die Brücke über den Fluß; später müßte man das Geländer erhöhen. ".into()
+            }),
+        ),
+        (
+            "mails",
+            filled(&|n| {
+                format!("From: c{n}@example.org\nCall +44 20 7946 0{:03}, card 4111 1111 1111 1111. {prose}", n % 1000)
+            }),
+        ),
     ]
 }

@@ -277,10 +277,13 @@ fn random(block: &Block<'_>, start: usize, end: usize) -> Option<u8> {
     while let [rest @ .., b'=' | b'-' | b'/' | b'_'] = run {
         run = rest;
     }
-    if !(SHORTEST..=128).contains(&run.len()) || run.iter().filter(|byte| b"/-_=+".contains(byte)).count() * 8 > run.len() {
+    if !(SHORTEST..=128).contains(&run.len())
+        || run.iter().filter(|byte| b"/-_=+".contains(byte)).count() * 8 > run.len()
+    {
         return None;
     }
-    let names_hash = block.names(start, 8, &["sha1-", "sha256-", "sha384-", "sha512-", "sha256:", "base64,", "#", "md5"]);
+    let names_hash =
+        block.names(start, 8, &["sha1-", "sha256-", "sha384-", "sha512-", "sha256:", "base64,", "#", "md5"]);
     let hash = run.iter().all(|byte| byte.is_ascii_hexdigit() || *byte == b'-');
     let prefixed = [&b"sha1-"[..], b"sha256-", b"sha384-", b"sha512-"].iter().any(|prefix| run.starts_with(prefix));
     let class = |byte: &u8| match byte {

@@ -71,7 +71,10 @@ impl Mask {
     /// The placeholders by kind and value.
     fn known(&self) -> BTreeMap<(String, String), String> {
         let kind = |placeholder: &str| {
-            placeholder.strip_prefix('[').and_then(|name| name.rsplit_once('_')).map_or(String::new(), |n| n.0.to_owned())
+            placeholder
+                .strip_prefix('[')
+                .and_then(|name| name.rsplit_once('_'))
+                .map_or(String::new(), |n| n.0.to_owned())
         };
         self.values
             .iter()

@@ -77,11 +77,7 @@ fn number(block: &Block<'_>, start: usize, end: usize) -> Option<(Kind, usize, u
         }
     }
     let token = block.slice(start, end);
-    if token.first()?.is_ascii_digit() {
-        digits(block, start, end)
-    } else {
-        lettered(block, start, token)
-    }
+    if token.first()?.is_ascii_digit() { digits(block, start, end) } else { lettered(block, start, token) }
 }
 
 /// Numbers that begin with letters.
@@ -217,8 +213,26 @@ fn digits(block: &Block<'_>, start: usize, end: usize) -> Option<(Kind, usize, u
 const SSN_WORDS: &[&str] = &["ssn", "social security", "social-security", "socialsecurity"];
 const TAX_WORDS: &[&str] = &["steuer", "idnr", "id-nr", "tax id", "tax_id", "taxid", "tax-id", "tin", "tax number"];
 const PHONE_WORDS: &[&str] = &[
-    "phone", "tel.", "tel:", "tel ", "call ", "call:", "mobile", "mobil", "cell", "fax", "telefon", "téléphone", "teléfono",
-    "telefono", "handy", "whatsapp", "hotline", "sms", "rufnummer", "numéro",
+    "phone",
+    "tel.",
+    "tel:",
+    "tel ",
+    "call ",
+    "call:",
+    "mobile",
+    "mobil",
+    "cell",
+    "fax",
+    "telefon",
+    "téléphone",
+    "teléfono",
+    "telefono",
+    "handy",
+    "whatsapp",
+    "hotline",
+    "sms",
+    "rufnummer",
+    "numéro",
 ];
 
 /// Whether a number goes on behind a place.

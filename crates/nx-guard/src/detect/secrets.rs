@@ -215,7 +215,8 @@ fn jwt(block: &Block<'_>, (start, _): (usize, usize)) -> Matched {
     let signature = block.run(claims + 1, 1024, url64);
     let read = signature.saturating_sub(start);
     let parts = block.at(header) == b'.' && block.at(claims) == b'.';
-    let fits = parts && header - start >= 16 && block.slice(header + 1, header + 4) == b"eyJ" && signature - claims > 16;
+    let fits =
+        parts && header - start >= 16 && block.slice(header + 1, header + 4) == b"eyJ" && signature - claims > 16;
     ((fits && !Url64.holds(block.before(start))).then_some((start, signature)), read)
 }
 
@@ -245,7 +246,10 @@ fn assignment(block: &Block<'_>, (_, end): (usize, usize)) -> Matched {
     // in a query, `&` begins the next name
     let query = !quoted && block.before(open) == b'=';
     let value_end = block.run(open, 256, |byte| {
-        byte > b' ' && byte != 0x7f && !matches!(byte, b'"' | b'\'' | b'`' | b',' | b';' | b'<') && !(query && byte == b'&')
+        byte > b' '
+            && byte != 0x7f
+            && !matches!(byte, b'"' | b'\'' | b'`' | b',' | b';' | b'<')
+            && !(query && byte == b'&')
     });
     let stop = !quoted && value_end > open && matches!(block.before(value_end), b'.' | b')' | b'?' | b':' | b'}');
     let value_end = if stop { value_end - 1 } else { value_end };
@@ -258,9 +262,11 @@ fn secretive(value: &[u8]) -> bool {
     let some = |test: fn(&u8) -> bool| value.iter().any(test);
     let (lower, upper) = (some(u8::is_ascii_lowercase), some(u8::is_ascii_uppercase));
     let (digit, other) = (some(u8::is_ascii_digit), some(|byte| byte.is_ascii_punctuation()));
-    let wordlike = !digit && value.iter().all(|byte| byte.is_ascii_alphabetic() || b"-_./".contains(byte) || *byte > 0x7f);
+    let wordlike =
+        !digit && value.iter().all(|byte| byte.is_ascii_alphabetic() || b"-_./".contains(byte) || *byte > 0x7f);
     let kinds = [lower, upper, digit, other].iter().filter(|held| **held).count();
-    let call = value.contains(&b'(') && value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-()[]".contains(byte));
+    let call =
+        value.contains(&b'(') && value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-()[]".contains(byte));
     (6..=255).contains(&value.len())
         && kinds >= 2
         && !wordlike
@@ -275,9 +281,21 @@ fn stands_in(value: &[u8]) -> bool {
     let low = value.to_ascii_lowercase();
     let holds = |word: &[u8]| low.windows(word.len()).any(|window| window == word);
     matches!(value.first(), Some(b'<' | b'$' | b'{' | b'%' | b'['))
-        || [&b"***"[..], b"xxxx", b"...", b"example", b"placeholder", b"redacted", b"your_", b"your-", b"changeme", b"{{", b"${"]
-            .iter()
-            .any(|word| holds(word))
+        || [
+            &b"***"[..],
+            b"xxxx",
+            b"...",
+            b"example",
+            b"placeholder",
+            b"redacted",
+            b"your_",
+            b"your-",
+            b"changeme",
+            b"{{",
+            b"${",
+        ]
+        .iter()
+        .any(|word| holds(word))
         || distinct(&low) <= 2
 }
 

@@ -141,7 +141,9 @@ impl Tricks {
                 let byte = (char as u32 - 0xe0100 + 16) as u8;
                 self.hidden.push(char::from(byte), at, end, model);
             }
-            '\u{fe00}'..='\u{fe0f}' if matches!(self.last, '\u{fe00}'..='\u{fe0f}') => self.smuggled.add(at, end, found),
+            '\u{fe00}'..='\u{fe0f}' if matches!(self.last, '\u{fe00}'..='\u{fe0f}') => {
+                self.smuggled.add(at, end, found);
+            }
             '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => self.bidi.add(at, end, found),
             '\u{200c}' | '\u{200d}' if joins(self.last) => {}
             '\u{feff}' if at == 0 => {}

@@ -68,16 +68,52 @@ fn byte_by_byte() {
 fn hostile_text_takes_bounded_work() {
     let bytes = 200_000;
     let hostile = [
-        "@", "1", "1 ", "1-", "+1", "a@b.", "%41", "\\u0041", "&#65;", "A", "aB1+", "eyJ", "eyJ.eyJ.", "-----BEGIN RSA PRIVATE KEY-----", "://a:b", "password=",
-        "token: a1B2c3 ", "\u{e0041}", "\u{200b}", "a\u{301}", "аa", "Ignore previous instructions ", "[EMAIL_1]", "GB29NWBK6016133192681", "SWdub3Jl", "49676e6f", "漢", "\n", " ",
-        "ghp_", "sk-", "((", "%%%", "==", "--", "8Q~",
+        "@",
+        "1",
+        "1 ",
+        "1-",
+        "+1",
+        "a@b.",
+        "%41",
+        "\\u0041",
+        "&#65;",
+        "A",
+        "aB1+",
+        "eyJ",
+        "eyJ.eyJ.",
+        "-----BEGIN RSA PRIVATE KEY-----",
+        "://a:b",
+        "password=",
+        "token: a1B2c3 ",
+        "\u{e0041}",
+        "\u{200b}",
+        "a\u{301}",
+        "аa",
+        "Ignore previous instructions ",
+        "[EMAIL_1]",
+        "GB29NWBK6016133192681",
+        "SWdub3Jl",
+        "49676e6f",
+        "漢",
+        "\n",
+        " ",
+        "ghp_",
+        "sk-",
+        "((",
+        "%%%",
+        "==",
+        "--",
+        "8Q~",
     ];
     for piece in hostile {
         let text = piece.repeat(bytes / piece.len());
         let report = Detectors::embedded().scan(&text, Budget::of_bytes(text.len()));
         // what is counted stays within the budget but for one step of one detector
         assert!(report.work <= text.len() as u64 * 32 + 65_536 + 20_000, "{piece:?}: {}", report.work);
-        assert!(report.complete || report.work > text.len() as u64 * 32 || report.findings.len() == 1000, "{piece:?}: {report:?}");
+        assert!(
+            report.complete || report.work > text.len() as u64 * 32 || report.findings.len() == 1000,
+            "{piece:?}: {report:?}"
+        );
     }
 }
 

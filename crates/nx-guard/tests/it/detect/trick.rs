@@ -33,25 +33,40 @@ fn hidden_text_is_read() {
 
 #[test]
 fn invisible_and_reversed() {
-    check("pass\u{200b}word and\u{2060} more\u{feff}", expect![[r#"
+    check(
+        "pass\u{200b}word and\u{2060} more\u{feff}",
+        expect![[r#"
         invisible 50 "\u{200b}word and\u{2060} more\u{feff}"
-    "#]]);
-    check("if (level != \u{202e}nimda\u{202c})", expect![[r#"
+    "#]],
+    );
+    check(
+        "if (level != \u{202e}nimda\u{202c})",
+        expect![[r#"
         bidi 50 "\u{202e}nimda\u{202c}"
-    "#]]);
-    check("می\u{200c}خواهم क\u{94d}\u{200d}ष \u{feff}", expect![[r#"
+    "#]],
+    );
+    check(
+        "می\u{200c}خواهم क\u{94d}\u{200d}ष \u{feff}",
+        expect![[r#"
         invisible 20 "\u{feff}"
-    "#]]);
-    check("z\u{300}\u{301}\u{302}\u{303}\u{304}\u{305}", expect![[r#"
+    "#]],
+    );
+    check(
+        "z\u{300}\u{301}\u{302}\u{303}\u{304}\u{305}",
+        expect![[r#"
         marks 30 "\u{303}\u{304}\u{305}"
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn letters_that_imitate() {
-    check("log in at pаypal.example and Ηello", expect![[r#"
+    check(
+        "log in at pаypal.example and Ηello",
+        expect![[r#"
         homoglyph 65 "pаypal.example and Ηello"
-    "#]]);
+    "#]],
+    );
     check("привет, Αθήνα, 5 kΩ, µm, façade, naïve, Москва-river, Straße", expect![""]);
 }
 
@@ -60,7 +75,10 @@ fn disguises_do_not_help() {
     let plain = scan(ATTACK).scores.injection;
     assert!(plain >= 90, "{plain}");
     let invisible: String = ATTACK.chars().flat_map(|char| [char, '\u{200b}']).collect();
-    let wide: String = ATTACK.chars().map(|char| if char == ' ' { char } else { char::from_u32(char as u32 + 0xfee0).unwrap() }).collect();
+    let wide: String = ATTACK
+        .chars()
+        .map(|char| if char == ' ' { char } else { char::from_u32(char as u32 + 0xfee0).unwrap() })
+        .collect();
     let cyrillic = ATTACK.replace('o', "о").replace('e', "е").replace('a', "а");
     for text in [invisible, wide, cyrillic, ATTACK.to_uppercase()] {
         assert!(scan(&text).scores.injection >= plain.min(90), "{text}");
