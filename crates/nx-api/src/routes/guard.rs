@@ -7,6 +7,8 @@ use neuraxis_sdk::frames::{Outcome as Done, StepError};
 use nx_guard::{
     call::Scores,
     decision::{Outcome, Reason},
+    detect::{Budget, Detectors, Message, Screened, ScreenedFinding, Thresholds},
+    guard::SUSPECT,
     origin::Planned,
     tool::Tool,
 };
@@ -38,6 +40,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(observe))
         .routes(routes!(output))
         .routes(routes!(close))
+        .routes(routes!(screen))
         .routes(routes!(decisions))
         .routes(routes!(explain))
 }
@@ -298,9 +301,16 @@ async fn observe(
     _: auth::Operator,
     Path(session): Path<String>,
     Query(query): Query<InQuery>,
-    Json(body): Json<ObserveBody>,
+    Json(mut body): Json<ObserveBody>,
 ) -> Result<Json<ObservedBody>, Error> {
-    let scores = Scores::default();
+    let scores = match &body.error {
+        Some(text) => look(&shared, Value::String(text.clone())).await?.1,
+        None => {
+            let (result, scores) = look(&shared, body.result).await?;
+            body.result = result;
+            scores
+        }
+    };
     let outcome = match body.error {
         Some(message) => Done::Error(StepError {
             name: "ToolError".to_owned(),
@@ -315,6 +325,34 @@ async fn observe(
     let (session, guarded) = report(&shared, &query, &session, reported, scores).await?;
     let step = guarded.map(|guarded| guarded.step).unwrap_or_default();
     Ok(Json(ObservedBody { id: format!("{session}/{step}"), scores }))
+}
+
+/// Values over this many bytes are looked at on a thread of their own.
+const SMALL: usize = 16 << 10;
+
+/// What detectors say of a value, which comes back. What they did not look at counts as suspect.
+async fn look(shared: &Shared, value: Value) -> Result<(Value, Scores), Error> {
+    let scan = |value: &Value| {
+        let report = Detectors::embedded().scan_value(value, Budget::default());
+        let unseen = if report.complete { 0 } else { SUSPECT };
+        Scores { injection: report.scores.injection.max(unseen), ..report.scores }
+    };
+    let small = match &value {
+        Value::String(text) => text.len() <= SMALL,
+        Value::Array(items) => items.len() <= 16,
+        Value::Object(fields) => fields.values().all(|field| field.as_str().is_none_or(|text| text.len() <= SMALL / 8)),
+        _ => true,
+    };
+    if small {
+        let scores = scan(&value);
+        return Ok((value, scores));
+    }
+    shared
+        .blocking(move || {
+            let scores = scan(&value);
+            Ok((value, scores))
+        })
+        .await
 }
 
 /// A text for the principal.
@@ -369,6 +407,60 @@ async fn close(
 ) -> Result<axum::http::StatusCode, Error> {
     report(&shared, &query, &session, Reported::Close, Scores::default()).await?;
     Ok(axum::http::StatusCode::NO_CONTENT)
+}
+
+/// Messages to be looked at.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ScreenBody {
+    /// The messages: `{role?, content}`; a role is `system`, `user`, `assistant` or `tool`.
+    #[schema(value_type = Vec<Object>, max_items = 1000)]
+    messages: Vec<Message>,
+    /// Scores from which on a message is flagged, 1 to 100: `{injection, pii, secrets}`.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    thresholds: Thresholds,
+}
+
+/// What detectors say of the messages.
+#[derive(Debug, Serialize, ToSchema)]
+struct ScreenedBody {
+    /// A score has reached its threshold, or not all could be looked at.
+    flagged: bool,
+    /// Which scores have: `injection`, `pii`, `secrets`.
+    categories: std::collections::BTreeMap<String, bool>,
+    /// The highest scores, 0 to 100.
+    #[schema(value_type = Object)]
+    scores: Scores,
+    /// What was found where: `{message, detector, kind, start, end, score}`; never the text itself.
+    #[schema(value_type = Vec<Object>)]
+    findings: Vec<ScreenedFinding>,
+    /// Whether all was looked at.
+    complete: bool,
+}
+
+/// Screens texts for injections, personal data and secrets. Nothing is recorded, and nothing is decided.
+#[utoipa::path(post, path = "/api/guard/screen", tag = "guard", request_body = ScreenBody,
+    responses((status = 200, body = ScreenedBody),
+    (status = 400, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 401, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 403, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 413, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 415, body = ProblemBody, content_type = "application/problem+json")))]
+async fn screen(
+    State(shared): State<Shared>,
+    _: auth::Operator,
+    Json(body): Json<ScreenBody>,
+) -> Result<Json<ScreenedBody>, Error> {
+    if body.messages.len() > 1000 {
+        return Err(Error::Request(format!("{} messages; at most 1000 are taken", body.messages.len())));
+    }
+    let screened = shared
+        .blocking(move || Ok(Detectors::embedded().screen(&body.messages, body.thresholds, Budget::default())))
+        .await?;
+    let Screened { flagged, categories, scores, findings, complete } = screened;
+    let categories = categories.into_iter().map(|(name, reached)| (name.to_owned(), reached)).collect();
+    Ok(Json(ScreenedBody { flagged, categories, scores, findings, complete }))
 }
 
 /// Which decisions.

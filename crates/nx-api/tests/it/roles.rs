@@ -36,6 +36,7 @@ const LEAST: &str = "
     operator POST /api/audit/checkpoint
     operator POST /api/audit/verify
     operator DELETE /api/guard/sessions/{session}
+    operator POST /api/guard/screen
     operator POST /api/guard/sessions
     operator POST /api/guard/sessions/{session}/check
     operator POST /api/guard/sessions/{session}/observe

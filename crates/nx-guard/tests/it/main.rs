@@ -4,6 +4,7 @@
 
 mod call;
 mod extract;
+mod detect;
 mod guard;
 mod label;
 mod origin;

@@ -21,7 +21,7 @@ use super::{
     request::SessionRequest,
     slot::Slot,
     timers::Timer,
-    watch::{Declaration, REQUESTED, Watch, source_of},
+    watch::{Declaration, REQUESTED, Watch, scores_of, source_of},
 };
 use crate::{
     error::Error,
@@ -77,6 +77,9 @@ impl RunGate<'_> {
             Some(session) => (session.principal.clone(), session.roles.clone()),
             None => (head.by.clone(), Default::default()),
         };
+        // What an injection may have done, it did by what was read; what may leave, leaves with the arguments.
+        let leaving = scores_of(asked.args);
+        let scores = Scores { injection: scores.injection, ..leaving };
         let facts =
             Facts { now: self.now, scores, approvals: asked.approvals, principal, roles, agent: head.agent.clone() };
         let (tool, traced) = match (asked.name, asked.args.as_str()) {
@@ -289,7 +292,7 @@ impl Engine {
             if !slot.run.is_session() {
                 return Err(Error::NoSession { run });
             }
-            slot.watch.scores = scores;
+            slot.watch.scores = Some(scores);
         }
         let (slot, mut decision) = self.decide(run, Command::Report(Box::new(reported)))?;
         let mut answer = None;

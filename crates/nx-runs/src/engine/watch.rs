@@ -10,6 +10,7 @@ use std::{
 use neuraxis_sdk::frames::{Effect, Flow};
 use nx_guard::{
     call::Scores,
+    detect::{Budget, Detectors},
     guard::{Observed, REQUEST, see},
     label::Labelled,
     origin::{Context, Limits},
@@ -32,6 +33,8 @@ const MAX_WAITING: usize = 256;
 const MAX_WAITING_BYTES: usize = 1 << 20;
 /// Events read at once.
 const PAGE: usize = 1024;
+/// Bytes of a value that detectors look at in the engine.
+const LOOKED_AT: usize = 64 << 10;
 
 /// The label of what the trusted request says, and of what trusted code makes of it. It is not written down: it is what an
 /// event without a label has.
@@ -58,8 +61,8 @@ pub(super) struct Watch {
     flows: BTreeMap<u64, Flow>,
     /// The labels of a result that a child run returned, until its step is completed.
     pub(super) child: Option<Labelled>,
-    /// What detectors say of the value that is being taken in.
-    pub(super) scores: Scores,
+    /// What detectors say of the value that is being taken in, where they have looked already.
+    pub(super) scores: Option<Scores>,
 }
 
 /// A value that entered the run.
@@ -84,7 +87,7 @@ impl Default for Watch {
             context: None,
             flows: BTreeMap::new(),
             child: None,
-            scores: Scores::default(),
+            scores: None,
         }
     }
 }
@@ -155,8 +158,7 @@ impl Watch {
         if body.from.is_some() {
             return Ok((Labelled::uniform(self.joined.clone()), None));
         }
-        let scores = std::mem::take(&mut self.scores);
-        self.worst = self.worst.max(scores);
+        let said = std::mem::take(&mut self.scores);
         let uniform = |label: &SharedLabel| Ok((Labelled::uniform(label.clone()), None));
         let output = match of.kind {
             Kind::Tool => of.tool.as_ref().map_or_else(Output::default, |tool| tool.output.clone()),
@@ -173,6 +175,8 @@ impl Watch {
             _ => return uniform(&REQUESTED),
         };
         self.flows.remove(&body.n);
+        let scores = said.unwrap_or_else(|| scores_of(&body.value));
+        self.worst = self.worst.max(scores);
         let source = source_of(of);
         let suspect = scores.injection >= nx_guard::guard::SUSPECT;
         let seen = |endorsed| Some(Seen { endorsed, scores });
@@ -320,6 +324,11 @@ fn made(head: &Created, record: &mut Record, since: u64, until: u64) -> Result<C
             return Ok(context);
         }
     }
+}
+
+/// What detectors say of a value. They look at its beginning: other runs wait meanwhile.
+pub(super) fn scores_of(value: &serde_json::Value) -> Scores {
+    Detectors::embedded().scan_value(value, Budget::of_bytes(LOOKED_AT)).scores
 }
 
 /// How much memory a value takes, roughly; small ones are all alike.
