@@ -50,5 +50,15 @@ export async function open(url) {
   const observe = (tool, args, result) => ask("observe", { tool, args, result });
   await observe("mail/read", { id: "m_88" }, { body: MAIL });
   await observe("shop/find_order", { order: "A17" }, RECORD);
-  return { session, check: (tool, args) => ask("check", { tool, args }) };
+  const check = (tool, args) => ask("check", { tool, args });
+  /** Checks again until the answer is this one: an applied policy counts a moment later. */
+  const until = async (decision, tool, args) => {
+    for (const end = Date.now() + 30_000; ; ) {
+      const answer = await check(tool, args);
+      if (answer.decision === decision) return answer;
+      assert.ok(Date.now() < end, `still ${JSON.stringify(answer)}`);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  };
+  return { session, check, until };
 }
