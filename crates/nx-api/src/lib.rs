@@ -21,8 +21,8 @@ mod views;
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use nx_journal::{Journal, verify::Notary};
-use nx_types::Env;
-use tokio::sync::{Semaphore, broadcast};
+use nx_types::{Env, Namespace};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use auth::{ADMIN, OPERATOR, Principal, Token, VIEWER, WORKER};
@@ -113,7 +113,13 @@ pub struct Parts {
     pub control: nx_control::Handle,
     /// Signs checkpoints.
     pub notary: Arc<Notary>,
+    /// Hands what is declared in a namespace to the runs, and answers when they have it: what `apply` changes counts when
+    /// it returns.
+    pub declaring: mpsc::Sender<Declare>,
 }
+
+/// A namespace whose declarations changed, and whom to tell once the runs know.
+pub type Declare = (Namespace, oneshot::Sender<()>);
 
 /// What every handler sees.
 #[derive(Debug, Clone)]
@@ -122,6 +128,7 @@ pub(crate) struct Shared {
     runs: nx_runs::Handle,
     control: nx_control::Handle,
     notary: Arc<Notary>,
+    declaring: mpsc::Sender<Declare>,
     env: Env,
     require_token: bool,
     tasks: TaskTracker,
@@ -135,6 +142,15 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// Waits until the runs know what is declared now.
+    async fn declare(&self, namespace: &Namespace) {
+        let (sender, known) = oneshot::channel();
+        // Where nobody declares, nobody waits for it.
+        if self.declaring.send((namespace.clone(), sender)).await.is_ok() {
+            drop(known.await);
+        }
+    }
+
     /// Runs a blocking read away from the async threads.
     async fn blocking<T: Send + 'static>(
         &self,

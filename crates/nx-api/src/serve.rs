@@ -54,6 +54,7 @@ impl Server {
             runs: parts.runs,
             control: parts.control,
             notary: parts.notary,
+            declaring: parts.declaring,
             env,
             require_token: exposed || options.require_token,
             tasks: TaskTracker::new(),

@@ -3,7 +3,7 @@
 use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path, process::ExitCode, sync::Arc};
 
 use anyhow::Context as _;
-use nx_api::{Options as ApiOptions, Parts, Server, Tls};
+use nx_api::{Declare, Options as ApiOptions, Parts, Server, Tls};
 use nx_control::Handle as Control;
 use nx_journal::{Filter, Journal, MasterKeySource, Options as JournalOptions, Subscription, verify::Notary};
 use nx_runs::{
@@ -12,6 +12,7 @@ use nx_runs::{
     service::{Options as RunsOptions, Service as Runs},
 };
 use nx_types::{Env, Namespace, Seq};
+use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 #[cfg(feature = "examples")]
@@ -98,8 +99,14 @@ pub(super) async fn start(args: &UpArgs) -> anyhow::Result<Running> {
     options.insecure_http = args.insecure_http;
     options.require_token = args.require_token;
     options.tls = args.tls_cert.clone().zip(args.tls_key.clone()).map(|(cert, key)| Tls { cert, key });
-    let parts =
-        Parts { journal: journal.clone(), runs: runs.clone(), control: control.clone(), notary: Arc::clone(&notary) };
+    let (declaring, wanted) = mpsc::channel(16);
+    let parts = Parts {
+        journal: journal.clone(),
+        runs: runs.clone(),
+        control: control.clone(),
+        notary: Arc::clone(&notary),
+        declaring,
+    };
     let server = Server::bind(options, parts, env.clone()).await?;
     let url = server.url();
 
@@ -117,7 +124,7 @@ pub(super) async fn start(args: &UpArgs) -> anyhow::Result<Running> {
     let end = ended("resources", stop.clone());
     let token = stop.clone();
     tasks.spawn(async move { end(control_service.run(token).await.map_err(|error| error.to_string())) });
-    let declaring = Declaring::begin(journal.clone(), control.clone(), runs.clone()).await?;
+    let declaring = Declaring::begin(journal.clone(), control.clone(), runs.clone(), wanted).await?;
     tasks.spawn(server.run(stop.clone()));
     let end = ended("declarations", stop.clone());
     let declaring = declaring.run(stop.clone());
@@ -227,14 +234,21 @@ struct Declaring {
     control: Control,
     runs: nx_runs::Handle,
     changes: Subscription,
+    /// Who waits until the runs know what was changed.
+    wanted: mpsc::Receiver<Declare>,
 }
 
 impl Declaring {
     /// What is declared now, in all namespaces: to be awaited before workers are let in, whose runs it bounds.
-    async fn begin(journal: Journal, control: Control, runs: nx_runs::Handle) -> anyhow::Result<Self> {
+    async fn begin(
+        journal: Journal,
+        control: Control,
+        runs: nx_runs::Handle,
+        wanted: mpsc::Receiver<Declare>,
+    ) -> anyhow::Result<Self> {
         let filter = Filter { types: vec!["resource.".to_owned()], ..Filter::default() };
         let changes = journal.subscribe(journal.head(), filter);
-        let declaring = Self { control, runs, changes };
+        let declaring = Self { control, runs, changes, wanted };
         for namespace in declaring.control.namespaces().await? {
             declaring.declare(namespace).await?;
         }
@@ -247,6 +261,12 @@ impl Declaring {
             let mut changed: Vec<Namespace> = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
+                Some((namespace, known)) = self.wanted.recv() => {
+                    self.declare(namespace).await?;
+                    // Whoever asked may have gone.
+                    drop(known.send(()));
+                    continue;
+                }
                 events = self.changes.next() => events?.into_iter().map(|event| event.header.namespace).collect(),
             };
             changed.sort();

@@ -1,5 +1,7 @@
 //! Resources and their kinds.
 
+use std::collections::BTreeSet;
+
 use axum::{
     extract::State,
     http::StatusCode,
@@ -7,7 +9,7 @@ use axum::{
 };
 use nx_control::{Applied, ApplyOptions, Outcome};
 use nx_journal::Filter;
-use nx_types::{Seq, Subject};
+use nx_types::{Namespace, Seq, Subject};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -157,7 +159,14 @@ async fn apply(
         return Err(Error::Request(format!("1 to {MAX_MANIFESTS} manifests are taken, not {}", body.manifests.len())));
     }
     let options = ApplyOptions { dry_run: body.dry_run, by: principal.name };
-    let applied = shared.control.apply(&namespace(body.namespace.as_deref())?, &body.manifests, &options).await?;
+    let namespace = namespace(body.namespace.as_deref())?;
+    let applied = shared.control.apply(&namespace, &body.manifests, &options).await?;
+    if !options.dry_run {
+        let changed: BTreeSet<&Namespace> = applied.iter().map(|applied| &applied.resource.metadata.namespace).collect();
+        for namespace in changed {
+            shared.declare(namespace).await;
+        }
+    }
     Ok(Json(AppliedAllBody { items: applied.into_iter().map(AppliedBody::from).collect() }))
 }
 
@@ -279,5 +288,6 @@ async fn delete(
     let namespace = namespace(query.namespace.as_deref())?;
     let options = ApplyOptions { dry_run: false, by: principal.name };
     shared.control.delete(&namespace, &kind, &name, None, &options).await?;
+    shared.declare(&namespace).await;
     Ok(StatusCode::NO_CONTENT)
 }
