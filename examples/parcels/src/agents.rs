@@ -97,6 +97,12 @@ pub struct Answered {
     pub refunded: Option<Refunded>,
 }
 
+/// Arguments of `letter`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Writing {
+    order: Order,
+}
+
 /// The words of a letter to a customer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Letter {
@@ -193,9 +199,9 @@ async fn answer_mail(ctx: Ctx, mail: Mail) -> Result<Answered, Failure> {
     };
     let letter: Letter = ctx
         .step("letter")
-        .args(order)
+        .args(Writing { order })
         .trusted()
-        .run(|_call, order| async move { Ok(letter(&order)) })
+        .run(|_call, writing| async move { Ok(letter(&writing.order)) })
         .await?;
     let send = json!({ "to": on_file("email"), "subject": letter.subject, "text": { "$ref": "step/letter/text" } });
     let _sent: Sent = ctx.tool("post/send_mail").args(send).call().await?;
