@@ -2,15 +2,12 @@
 
 import base64
 import collections
-import os
 import re
-import sqlite3
 import sys
 import time
 
-from common import ROOT, Journey, wait_for
-
-PYTHON_AGENTS = ROOT / "examples" / "parcels" / "python" / "parcels_agents.py"
+from common import wait_for
+from dock import Dock
 
 
 def digest(text):
@@ -25,30 +22,23 @@ def nodes(node):
         yield from nodes(cause)
 
 
-class Why(Journey):
-    def parcels(self, *more, python=False):
-        """The example up to the question about the large refund; the server and the question."""
-        if python:
-            os.environ["PARCELS_WORLD"] = str(self.dir / "data" / "parcels" / "world.json")
-            self.addCleanup(os.environ.pop, "PARCELS_WORLD", None)
-            more = (*more, "--example-agents-elsewhere")
-        server = self.server("--example", "parcels", *more)
-        if python:
-            self.worker(PYTHON_AGENTS, server.url)
-        return server
+class Why(Dock):
+    def question(self, server, order="A17"):
+        """The question about the refund of an order."""
 
-    def question(self, server):
-        asked = wait_for(lambda: self.json(server, "approvals", "list")["items"], f"question\n{server.text()}")
-        self.assertEqual([item["args"]["order"] for item in asked], ["A17"])
-        return asked[0]
+        def asked():
+            items = self.json(server, "approvals", "list")["items"]
+            return [item for item in items if item["args"]["order"] == order]
+
+        return wait_for(asked, f"question about {order}\n{self.story()}")[0]
 
     def refunds(self, server):
         return self.json(server, "runs", "list", "--agent", "redirect-and-refund")["items"]
 
     def test_a_refund_is_explained_down_to_the_motor(self):
-        server = self.parcels()
+        server = self.start()
         begun = time.monotonic()
-        wait_for(lambda: self.refunds(server), f"incident\n{server.text()}")
+        wait_for(lambda: self.refunds(server), f"incident\n{self.story()}")
         first = time.monotonic() - begun
         print(f"first incident {first:.1f} s after ready", file=sys.stderr)
         self.assertLessEqual(first, 20)
@@ -101,44 +91,41 @@ class Why(Journey):
 
     def finished(self, server):
         def ended():
-            runs = self.refunds(server)
-            return len(runs) == 5 and all(run["status"] == "completed" for run in runs)
+            return len(self.runs(server, "redirect-and-refund")) == 5
 
-        wait_for(ended, f"five refunds\n{server.text()}")
+        wait_for(ended, f"five refunds\n{self.story()}")
 
     def outcome(self, server):
         """What the world looks like when the story is over."""
-        asked = self.question(server)
-        self.cli(server, "approvals", "approve", asked["id"], "--yes")
+        for order in ("A24", "A17"):
+            self.cli(server, "approvals", "approve", self.question(server, order)["id"], "--yes")
         self.finished(server)
-        world = self.dir / "data" / "parcels"
-
-        def rows(file, query):
-            with sqlite3.connect(f"file:{world / file}?mode=ro", uri=True) as database:
-                return database.execute(query).fetchall()
-
-        results = [self.json(server, "runs", "show", run["id"])["result"] for run in self.refunds(server)]
-        mails = [mail.read_text() for mail in (world / "maildir" / "new").iterdir()]
+        wait_for(lambda: len(self.runs(server, "answer-mail")) == 3, f"three answers\n{self.story()}")
+        runs = [*self.refunds(server), *self.runs(server, "answer-mail")]
+        results = [self.json(server, "runs", "show", run["id"])["result"] for run in runs]
+        decided = self.json(server, "policy", "decisions", "--limit", "1000")["items"]
         return {
             "amounts": sorted((result["order"], result["cents"]) for result in results),
-            "booked": sorted(rows("payments.db", "select reference, cents, iban, state from refunds")),
-            "stock": sorted(rows("shop.db", "select sku, stock from items")),
-            "restocked": sorted(rows("shop.db", "select order_id, undone from restocks")),
-            "notices": sorted(rows("logistics.db", "select body from notices")),
-            "stops": rows("belt.db", "select verb, count(*) from commands group by verb"),
-            "mails": collections.Counter(
-                (re.search(r"^Delivered-To: (.*)$", mail, re.M)[1], mail.split("\n\n", 1)[1]) for mail in mails
-            ),
+            "booked": sorted(self.rows("payments.db", "select reference, cents, iban, state from refunds")),
+            "stock": sorted(self.rows("shop.db", "select sku, stock from items")),
+            "restocked": sorted(self.rows("shop.db", "select order_id, undone from restocks")),
+            "closed": sorted(self.rows("shop.db", "select order_id from closings")),
+            "notices": sorted(self.rows("logistics.db", "select body from notices")),
+            "stops": self.rows("belt.db", "select verb, count(*) from commands group by verb"),
+            "mails": collections.Counter((to, mail[1]) for to, mail in self.mails()),
+            "decided": collections.Counter((item["call"], item["outcome"]) for item in decided),
         }
 
     def test_agents_in_another_language_end_the_same(self):
-        rust = self.parcels()
+        rust = self.start()
         ours = self.outcome(rust)
         rust.kill()
         (self.dir / "data").rename(self.dir / "rust")
-        theirs = self.outcome(self.parcels(python=True))
+        for log in self.dir.glob("server*.log"):
+            log.rename(log.with_suffix(".rust"))
+        theirs = self.outcome(self.start_python())
         self.assertEqual(theirs, ours)
         self.assertEqual(ours["amounts"], [(order, cents) for order, cents, _, _ in ours["booked"]])
-        self.assertEqual(len(ours["amounts"]), 5)
-        self.assertEqual(sum(ours["mails"].values()), 5)
+        self.assertEqual(len(ours["amounts"]), 8)
+        self.assertEqual(sum(ours["mails"].values()), 8)
         self.assertEqual(ours["stops"], [("stop", 1)])

@@ -5,19 +5,22 @@ use std::time::Duration;
 
 use neuraxis_sdk::{Approve, Ctx, Failure, Retry, Worker};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::{
+    gateway::Mail,
+    reader::{self, Complaint, Drafting, Reading, Reason},
     services::{
         belt::Belt,
         payment::{Refund, RefundRequest},
-        shop::{LateParcel, Order, Restocked},
+        shop::{Closed, LateParcel, Order, Restocked},
     },
     tools::{
         Tools,
         belt::Stop,
         pay,
         post::{Notify, SendMail, Sent},
-        shop::{FindOrder, Late, Restock},
+        shop::{FindOrder, Late, OpenOrders, Restock},
     },
 };
 
@@ -82,6 +85,31 @@ pub struct Refunded {
     pub cents: i64,
 }
 
+/// What `answer-mail` returns.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answered {
+    /// The mail.
+    pub mail: String,
+    /// What is wrong, as far as it was understood.
+    pub reason: Reason,
+    /// What was refunded; nothing if the mail asks for none or names no open order: then a person reads it.
+    #[serde(flatten)]
+    pub refunded: Option<Refunded>,
+}
+
+/// Arguments of `letter`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Writing {
+    order: Order,
+}
+
+/// The words of a letter to a customer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Letter {
+    subject: String,
+    text: String,
+}
+
 /// Offers every agent on a worker.
 pub fn offer(tools: &Tools, worker: Worker) -> Worker {
     let (paying, undoing) = (tools.clone(), tools.clone());
@@ -91,6 +119,7 @@ pub fn offer(tools: &Tools, worker: Worker) -> Worker {
         .agent_version("redirect-and-refund", Some(VERSION), move |ctx, incident| {
             redirect_and_refund(paying.clone(), ctx, incident)
         })
+        .agent_version("answer-mail", Some(VERSION), answer_mail)
         .function("cancel_refund", move |_call, undo| pay::cancel_refund(undoing.clone(), undo))
 }
 
@@ -125,7 +154,7 @@ async fn redirect_and_refund(tools: Tools, ctx: Ctx, incident: Incident) -> Resu
         .args(RefundRequest { order: order.id.clone(), cents: order.cents, iban: order.iban.clone() })
         .key(&order.id)
         .idempotent()
-        .retry(Retry::attempts(6).backoff(Duration::from_millis(200), 2.0, Duration::from_secs(5)))
+        .retry(patient())
         .undo("cancel_refund")
         .approve(lead())
         .run(move |call, args| pay::refund(tools.clone(), call, args))
@@ -137,20 +166,98 @@ async fn redirect_and_refund(tools: Tools, ctx: Ctx, incident: Incident) -> Resu
     Ok(Refunded { order: order.id, refund: paid.id, cents: paid.cents })
 }
 
+/// Answers a customer's mail. What it says is read in quarantine; what is refunded is drafted by code that believes all
+/// that it reads, and the guard decides about the draft. A refund that policies deny is made to the account on file.
+async fn answer_mail(ctx: Ctx, mail: Mail) -> Result<Answered, Failure> {
+    let open: Vec<String> = ctx.tool("shop/open_orders").args(OpenOrders {}).call().await?;
+    let complaint: Complaint = ctx
+        .step("understand")
+        .args(Reading { mail: mail.clone(), open })
+        .read()
+        .extract(reader::shape())
+        .run(|_call, reading| async move { Ok(reader::understand(&reading)) })
+        .await?;
+    let Complaint { order, reason, wants_refund } = complaint;
+    let Some(order) = order.filter(|_| wants_refund) else {
+        return Ok(Answered { mail: mail.id, reason, refunded: None });
+    };
+    let find = FindOrder { parcel: None, order: Some(order) };
+    let order: Order = ctx.tool("shop/find_order").args(find).call().await?;
+    let draft: RefundRequest = ctx
+        .step("draft")
+        .args(Drafting { mail: mail.clone(), order: order.clone() })
+        .run(|_call, drafting| async move { Ok(reader::draft(&drafting)) })
+        .await?;
+    let close = json!({ "order": on_file("id") });
+    let _closed: Closed = ctx.tool("shop/close_order").args(close).call().await?;
+    let paid = match book(&ctx, &order.id, &draft).await {
+        Err(error) if error.is("PolicyDenied") => {
+            let safe = json!({ "order": on_file("id"), "cents": on_file("cents"), "iban": on_file("iban") });
+            book(&ctx, &format!("{}/on-file", order.id), &safe).await?
+        }
+        paid => paid?,
+    };
+    let letter: Letter = ctx
+        .step("letter")
+        .args(Writing { order })
+        .trusted()
+        .run(|_call, writing| async move { Ok(letter(&writing.order)) })
+        .await?;
+    let send = json!({ "to": on_file("email"), "subject": letter.subject, "text": { "$ref": "step/letter/text" } });
+    let _sent: Sent = ctx.tool("post/send_mail").args(send).call().await?;
+    let refunded = Refunded { order: paid.order, refund: paid.id, cents: paid.cents };
+    Ok(Answered { mail: mail.id, reason, refunded: Some(refunded) })
+}
+
+/// Books a refund by the tool, where policies are asked.
+async fn book(ctx: &Ctx, key: &str, args: impl Serialize) -> Result<Refund, neuraxis_sdk::Error> {
+    ctx.tool("pay/refund").args(args).key(key).retry(patient()).call().await
+}
+
+/// A reference to the order as the shop has it: the server puts in what stands there, with the label that it has there.
+/// The mail may name the same value; who names it no longer matters.
+fn on_file(field: &str) -> serde_json::Value {
+    json!({ "$ref": format!("shop/find_order/{field}") })
+}
+
+/// The dock's own words about a refund; nothing of the mail is in them, so the code vouches for them.
+fn letter(order: &Order) -> Letter {
+    Letter {
+        subject: format!("Your order {} is refunded", order.id),
+        text: format!(
+            "Dear {},\r\n\r\nwe are sorry about your order {}. We refund {} to the account that you paid from.\r\n\r\n\
+             The parcel dock\r\n",
+            order.customer,
+            order.id,
+            euros(order.cents)
+        ),
+    }
+}
+
+/// How the payment service is tried: it fails as real ones do.
+fn patient() -> Retry {
+    Retry::attempts(6).backoff(Duration::from_millis(200), 2.0, Duration::from_secs(5))
+}
+
+fn euros(cents: i64) -> String {
+    format!("{}.{:02} EUR", cents / 100, cents % 100)
+}
+
 /// A lead decides on refunds over the limit, within four hours.
 fn lead() -> Approve {
     Approve::by("lead").within(Duration::from_hours(4)).over("cents", UNATTENDED_CENTS as f64)
 }
 
 fn mail(order: &Order) -> SendMail {
-    let euros = format!("{}.{:02} EUR", order.cents / 100, order.cents % 100);
     SendMail {
         to: format!("{} <{}>", order.customer, order.email),
         subject: format!("Your order {} is refunded", order.id),
         text: format!(
-            "Dear {},\r\n\r\nyour parcel {} missed its departure. We refund {euros} to the account that you paid from.\
+            "Dear {},\r\n\r\nyour parcel {} missed its departure. We refund {} to the account that you paid from.\
              \r\n\r\nThe parcel dock\r\n",
-            order.customer, order.parcel
+            order.customer,
+            order.parcel,
+            euros(order.cents)
         ),
     }
 }

@@ -6,16 +6,21 @@
 
 pub mod agents;
 mod client;
+pub mod customers;
 mod database;
 mod error;
+pub mod gateway;
 pub mod motor;
 pub mod narrator;
+pub mod reader;
 pub mod services;
 mod tools;
 mod world;
 
 pub use client::http_client;
+pub use customers::Customers;
 pub use error::Error;
+pub use gateway::Gateway;
 pub use narrator::Narrator;
 pub use tools::Tools;
 pub use world::{Addresses, Options, World};
@@ -25,6 +30,7 @@ pub fn manifests() -> impl Iterator<Item = (&'static str, &'static str)> {
     [
         ("agents.yaml", include_str!("../manifests/agents.yaml")),
         ("toolsets.yaml", include_str!("../manifests/toolsets.yaml")),
+        ("policies.yaml", include_str!("../manifests/policies.yaml")),
         ("senses.yaml", include_str!("../manifests/senses.yaml")),
     ]
     .into_iter()

@@ -18,7 +18,8 @@ const READINGS_A_LINE: u64 = 60;
 
 /// What is real in the example, what is replayed and what is simulated.
 pub const REAL: &str = "real: motor series, SMTP, SQLite, payment protocol · replayed: motor series, 9,000 times as fast · \
-                        simulated: conveyor, shop's orders, payment faults";
+                        simulated: conveyor, shop's orders, customers, payment faults · model: none configured, plain code \
+                        reads the mail";
 
 /// An event as the lines need it.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +44,10 @@ pub struct Narrator {
 #[derive(Debug, Default)]
 struct Run {
     agent: String,
+    /// The mail that it is about.
+    mail: Option<String>,
+    /// The guard denied it something.
+    denied: bool,
     steps: BTreeMap<u64, Step>,
 }
 
@@ -58,6 +63,7 @@ struct Step {
 struct Hints {
     show: bool,
     why: bool,
+    why_mail: bool,
     kill: bool,
 }
 
@@ -72,7 +78,8 @@ impl Narrator {
     /// The lines before the first event.
     pub fn opening(&self) -> Vec<String> {
         vec![
-            "a parcel dock: a conveyor, a shop with 200 orders, a payment service, a carrier, a mail server".to_owned(),
+            "a parcel dock: a conveyor, a shop with 200 orders, a payment service, a carrier, a mail server, customers"
+                .to_owned(),
             REAL.to_owned(),
             format!("watch the motor; try: {} runs list", self.command),
         ]
@@ -96,6 +103,7 @@ impl Narrator {
             "motor.reading" => self.reading(event.data),
             "belt.stopped" => Some(format!("belt   {} stands", text(event.data, "belt"))),
             "parcel.late" => Some(lines::late(event.data)),
+            "mail.received" => Some(lines::mail(event.data)),
             _ => {
                 let id = event.subject.strip_prefix("run/")?;
                 self.of_run(id, event)
@@ -118,6 +126,12 @@ impl Narrator {
         if event.kind.starts_with("step.") {
             self.remember(id, data);
         }
+        if event.kind == "guard.decided"
+            && lines::denies(data)
+            && let Some(run) = self.runs.get_mut(id)
+        {
+            run.denied = true;
+        }
         let line = lines::of_run(self, id, event)?;
         let hint = self.hint(id, event);
         if event.kind == "run.completed" {
@@ -128,13 +142,15 @@ impl Narrator {
 
     fn created(&mut self, id: &str, data: &Value) -> String {
         let agent = text(data, "agent").to_owned();
-        let about = lines::input(data.get("input").unwrap_or(&Value::Null));
+        let input = data.get("input").unwrap_or(&Value::Null);
+        let mail = (agent == "answer-mail").then(|| lines::plain(text(input, "id"), 40));
+        let about = mail.clone().unwrap_or_else(|| lines::input(input));
         let by = text(data, "by");
         let line = format!("{}  {agent} {about} ← {by}", lines::short(id));
         if self.runs.len() >= MAX_RUNS {
             self.runs.pop_first();
         }
-        self.runs.insert(id.to_owned(), Run { agent, steps: BTreeMap::new() });
+        self.runs.insert(id.to_owned(), Run { agent, mail, ..Run::default() });
         line
     }
 
@@ -149,6 +165,11 @@ impl Narrator {
             step.name = lines::step_name(identity);
             text(identity, "kind").clone_into(&mut step.kind);
         }
+    }
+
+    /// The mail that a run is about.
+    fn mail(&self, id: &str) -> Option<&str> {
+        self.runs.get(id)?.mail.as_deref()
     }
 
     /// What is known of the step that an event is about.
@@ -168,14 +189,20 @@ impl Narrator {
     fn hint(&mut self, id: &str, event: Event<'_>) -> String {
         let run = self.runs.get(id);
         let refund = run.is_some_and(|run| run.agent == "redirect-and-refund");
+        let denied = run.is_some_and(|run| run.denied);
+        let order = || event.data.get("result").map(|result| text(result, "order")).unwrap_or_default();
         let once = |said: &mut bool| !std::mem::replace(said, true);
         let hint = match event.kind {
             "approval.requested" => format!("approvals approve {}", text(event.data, "id")),
             "approval.decided" if once(&mut self.hints.kill) => format!("runs watch {}", lines::short(id)),
+            "guard.decided" => {
+                let n = event.data.get("n").and_then(Value::as_u64).unwrap_or(0);
+                format!("explain {}/{n}", lines::short(id))
+            }
+            "run.completed" if denied && once(&mut self.hints.why_mail) => format!("why refund/{}", order()),
             "run.completed" if refund && once(&mut self.hints.show) => format!("runs show {}", lines::short(id)),
             "run.completed" if refund && self.hints.kill && once(&mut self.hints.why) => {
-                let order = event.data.get("result").map(|result| text(result, "order")).unwrap_or_default();
-                format!("why refund/{order}")
+                format!("why refund/{}", order())
             }
             _ => return String::new(),
         };

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nx_types::Env;
+use nx_types::{Env, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -40,17 +40,26 @@ pub struct Addresses {
     pub logistics: SocketAddr,
     /// The conveyor's controller, HTTP.
     pub belt: SocketAddr,
-    /// The mail sink, SMTP.
+    /// The mail server, SMTP.
     pub smtp: SocketAddr,
     /// The shop's database, `SQLite`.
     pub shop: PathBuf,
-    /// The mail sink's maildir.
+    /// The mail server's maildir.
     pub maildir: PathBuf,
+    /// When the dock opened: its first start in this directory.
+    #[serde(default = "long_ago")]
+    pub opened: Timestamp,
+}
+
+/// For a file that an earlier version wrote.
+fn long_ago() -> Timestamp {
+    Timestamp::from_micros(0)
 }
 
 /// The running services. Dropping it tells them to stop; [`World::shutdown`] waits until they have.
 #[derive(Debug)]
 pub struct World {
+    dir: PathBuf,
     addresses: Addresses,
     shop: Shop,
     maildir: Maildir,
@@ -84,12 +93,14 @@ impl World {
         let logistics =
             logistics::start(&logistics, env.clone(), port(|known| known.logistics), (&tasks, &stop)).await?;
         let belt = belt::start(&dir.join("belt.db"), env.clone(), port(|known| known.belt), (&tasks, &stop)).await?;
+        let opened = known.as_ref().map_or_else(|| env.now(), |known| known.opened);
         let smtp = smtp::start(maildir.clone(), env, port(|known| known.smtp), (&tasks, &stop)).await?;
         tasks.close();
-        let addresses = Addresses { payment, logistics, belt, smtp, shop: shop_file, maildir: dir.join("maildir") };
+        let maildir_path = dir.join("maildir");
+        let addresses = Addresses { payment, logistics, belt, smtp, shop: shop_file, maildir: maildir_path, opened };
         write(&file, &addresses)?;
         guard.disarm();
-        Ok(Self { addresses, shop, maildir, tasks, stop })
+        Ok(Self { dir: dir.to_owned(), addresses, shop, maildir, tasks, stop })
     }
 
     /// Where the services are.
@@ -97,12 +108,17 @@ impl World {
         &self.addresses
     }
 
+    /// Its directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// The shop's database.
     pub fn shop(&self) -> &Shop {
         &self.shop
     }
 
-    /// The mail that was sent.
+    /// All mail, to customers and to the dock.
     pub fn maildir(&self) -> &Maildir {
         &self.maildir
     }

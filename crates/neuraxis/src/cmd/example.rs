@@ -1,10 +1,10 @@
-//! `up --example parcels`: the example's world, its worker, its manifests, its narrator.
+//! `up --example parcels`: the example's world, its worker, its manifests, its narrator, its customers.
 
 use anyhow::Context as _;
 use neuraxis_sdk::Worker;
 use nx_journal::{Event, Filter};
 use nx_types::{Env, RunId, Seq};
-use parcels::{Tools, World, agents, narrator};
+use parcels::{Customers, Gateway, Tools, World, agents, narrator};
 
 use super::up::Running;
 use crate::cli::UpArgs;
@@ -30,6 +30,9 @@ pub(super) async fn start(running: &Running, args: &UpArgs) -> anyhow::Result<Wo
     for (name, text) in parcels::manifests() {
         running.apply(text).await.with_context(|| name.to_owned())?;
     }
+    let gateway = Gateway::open(&world, &running.url)?;
+    running.tasks.spawn(gateway.run(running.stop.clone()));
+    running.tasks.spawn(Customers::new(&world, Env::system()).run(running.stop.clone()));
     Ok(world)
 }
 

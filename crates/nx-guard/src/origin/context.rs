@@ -20,6 +20,9 @@ use crate::{
     tool::{Effect, Tool},
 };
 
+/// The event that holds what a run was started with: its first.
+const CREATED: u64 = 1;
+
 /// What a context takes in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -135,7 +138,7 @@ impl Context {
             blind: false,
             by_code: false,
         };
-        context.enter(REQUEST, None, request, labels, true)?;
+        context.enter(REQUEST, Some(CREATED), request, labels, true)?;
         Ok(context)
     }
 
@@ -361,10 +364,15 @@ impl Context {
         self.places.get(id as usize).map(|place| &place.label)
     }
 
+    /// What a run was started with may be untrusted, as an event from outside is: then it is no request, and goes by the
+    /// name of where it is from.
     pub(super) fn evidence(&self, id: u32, how: &str) -> Evidence {
         let entry = self.entry_of(id);
+        let said = entry.is_some_and(|entry| entry.source == REQUEST);
+        let label = self.label_of(id).filter(|_| said);
+        let from = label.and_then(|label| label.sources.iter().find_map(|source| source.strip_prefix(Label::UNTRUSTED)));
         Evidence {
-            source: entry.map(|entry| entry.source.clone()).unwrap_or_default(),
+            source: from.or(entry.map(|entry| entry.source.as_str())).unwrap_or_default().to_owned(),
             event: entry.and_then(|entry| entry.event),
             pointer: self.places.get(id as usize).map(|place| place.pointer.clone()).unwrap_or_default(),
             how: how.to_owned(),

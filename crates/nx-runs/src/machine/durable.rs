@@ -48,6 +48,8 @@ pub(super) struct Open {
     pub(super) base: u32,
     /// The event that holds the step's identity.
     pub(super) args_at: u64,
+    /// The arguments with references substituted, where the code gave references.
+    pub(super) given: Option<Json>,
     pub(super) wait: Option<Wait>,
     /// When the next attempt begins.
     pub(super) next: Option<Timestamp>,
@@ -369,7 +371,13 @@ impl Durable {
             }
         }
         self.records.insert(n, step, state, 0)?;
-        let open = Open { args_at: self.version, undo: step.undo.clone(), over: step.over, ..Open::default() };
+        let open = Open {
+            args_at: self.version,
+            given: step.refs.then(|| step.args.clone()),
+            undo: step.undo.clone(),
+            over: step.over,
+            ..Open::default()
+        };
         self.open.insert(n, open);
         Ok(())
     }
@@ -499,6 +507,7 @@ impl Durable {
             attempt,
             base: attempt,
             args_at: open.args_at,
+            given: open.given,
             undo: open.undo,
             key_until: open.key_until,
             probe: open.probe,

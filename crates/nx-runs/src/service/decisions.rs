@@ -8,7 +8,7 @@ use nx_guard::{
     tool::{self, Output, Tool},
 };
 use nx_journal::{Event, Reader};
-use nx_types::{Causation, Digest, EventType, Namespace, RunId, Seq, Subject, Timestamp};
+use nx_types::{Causation, Digest, EventType, Header, Namespace, RunId, Seq, Subject, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -249,6 +249,7 @@ fn view(
     policies: Option<&PolicySet>,
 ) -> Result<DecisionView, Error> {
     let (run, head, mut body) = read(reader, namespace, event)?;
+    name_input(reader, namespace, run, &mut body.decision)?;
     if let Some(policies) = policies {
         let recorded = as_recorded(&head, &body);
         body.decision.flip = policies.flip(&recorded.as_call(), &body.decision)?;
@@ -272,6 +273,31 @@ fn view(
         explanation,
         decision: body.decision,
     })
+}
+
+/// What a run that a reflex started was given is known by what the event is about: `mail/m_88`, and not only by the source
+/// that it came through.
+fn name_input(reader: &Reader, namespace: &Namespace, run: RunId, decision: &mut Decision) -> Result<(), Error> {
+    let evidence = decision.origins.iter_mut().flat_map(|origin| &mut origin.evidence);
+    let mut given: Vec<_> = evidence.filter(|found| found.event == Some(1)).collect();
+    if given.is_empty() {
+        return Ok(());
+    }
+    let created = Record::new(reader.clone(), namespace.clone(), run).event(1)?.header;
+    let mut causation = created.causation;
+    for _ in 0..MAX_LINKS {
+        let Causation::Local(seq) = causation else { break };
+        let Some(cause) = reader.event(seq)?.filter(|cause| cause.header.namespace == *namespace) else { break };
+        let Header { kind, subject, label, .. } = &cause.header;
+        if !matches!(kind.as_str(), "run.requested" | "reflex.fired") {
+            if *label == created.label && !subject.as_str().starts_with("run/") {
+                given.iter_mut().for_each(|found| found.source = subject.to_string());
+            }
+            break;
+        }
+        causation = cause.header.causation;
+    }
+    Ok(())
 }
 
 fn as_recorded(head: &Created, body: &GuardDecided) -> Recorded {

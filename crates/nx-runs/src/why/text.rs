@@ -52,7 +52,8 @@ pub(super) fn line(kind: &EventType, subject: &str, data: &Value) -> String {
         "approval.expired" => format!("{} expired: {}", text("/id"), text("/reason")),
         "approval.withdrawn" => format!("{} withdrawn: {}", text("/id"), text("/reason")),
         "signal.received" => format!("signal {} by {}", text("/name"), text("/by")),
-        other => format!("{other} {}", brief(Some(data))).trim_end().to_owned(),
+        other if subject.starts_with("run/") => format!("{other} {}", brief(Some(data))).trim_end().to_owned(),
+        other => format!("{other} {subject} {}", brief(Some(data))).trim_end().to_owned(),
     }
 }
 
@@ -90,19 +91,21 @@ fn decided(data: &Value) -> String {
     format!("{word} by {by} (hash {hash}){reason}")
 }
 
-/// `policy default@1/untrusted-sink asked about pay/refund`.
+/// `policy refunds@4/iban-from-record denied pay/refund.iban`, `policies allowed pay/refund`.
 fn guard(data: &Value) -> String {
     let text = |pointer: &str| data.pointer(pointer).and_then(Value::as_str).unwrap_or("?");
-    let rule = data.pointer("/decision/reasons/0").map(|reason| {
-        let part = |name: &str| reason.get(name).and_then(Value::as_str).unwrap_or("?");
-        format!(" {}/{}", part("policy"), part("clause"))
-    });
     let did = match text("/decision/outcome") {
         "deny" => "denied",
         "ask" => "asked about",
         _ => "allowed",
     };
-    format!("policy{} {did} {}", rule.unwrap_or_default(), text("/call"))
+    let Some(reason) = data.pointer("/decision/reasons/0") else {
+        return format!("policies {did} {}", text("/call"));
+    };
+    let part = |name: &str| reason.get(name).and_then(Value::as_str).unwrap_or("?");
+    let argument = reason.pointer("/pointers/0").and_then(Value::as_str).unwrap_or_default();
+    let argument = if argument.is_empty() { String::new() } else { format!(".{}", argument.trim_start_matches('/')) };
+    format!("policy {}/{} {did} {}{argument}", part("policy"), part("clause"), text("/call"))
 }
 
 /// The first digits of a hash, hexadecimal as every surface shows it.
@@ -122,6 +125,8 @@ fn brief(value: Option<&Value>) -> String {
         }
         Some(other) => plain(other),
     };
+    // What came from outside stays on its line and moves no cursor.
+    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     if text.chars().count() > 80 {
         let head: String = text.chars().take(79).collect();
         format!("{head}…")
@@ -137,11 +142,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn decisions_of_the_guard_name_rule_and_argument() {
+        let kind = EventType::new("guard.decided").unwrap();
+        let told = |decision: Value| line(&kind, "run/r_0", &json!({"call": "pay/refund", "decision": decision}));
+        let reason = |pointers: Value| json!([{"policy": "refunds@4", "clause": "iban-from-record", "pointers": pointers}]);
+        assert_eq!(told(json!({"outcome": "allow", "reasons": []})), "policies allowed pay/refund");
+        assert_eq!(
+            told(json!({"outcome": "deny", "reasons": reason(json!(["/iban", "/cents"]))})),
+            "policy refunds@4/iban-from-record denied pay/refund.iban"
+        );
+        assert_eq!(
+            told(json!({"outcome": "ask", "reasons": reason(json!([]))})),
+            "policy refunds@4/iban-from-record asked about pay/refund"
+        );
+    }
+
+    #[test]
     fn lines_are_for_people() {
         let decided = json!({"id": "a_0", "decision": "approve", "by": "lead", "hash": "9cabcdefghij", "reason": "ok"});
         let kind = EventType::new("approval.decided").unwrap();
         assert_eq!(line(&kind, "run/r_0", &decided), "approved by lead (hash 9cabcdef…): ok");
         let other = EventType::new("motor.overheated").unwrap();
-        assert_eq!(line(&other, "motor/1", &json!({"c": 91})), "motor.overheated c=91");
+        assert_eq!(line(&other, "motor/1", &json!({"c": 91})), "motor.overheated motor/1 c=91");
+        assert_eq!(line(&other, "run/r_0", &json!({"c": "\u{1b}[2J\n"})), "motor.overheated c= [2J ");
     }
 }

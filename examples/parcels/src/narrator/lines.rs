@@ -36,6 +36,7 @@ pub(super) fn of_run(narrator: &Narrator, id: &str, event: Event<'_>) -> Option<
         "step.failed" => Some(format!("✘ {}: {}", step().name, error(data))),
         "step.in_doubt" => Some(format!("? {} in doubt: {}", step().name, text(data, "reason"))),
         "step.resolved" => Some(format!("✔ {} {}, says the {}", step().name, settled(data), text(data, "by"))),
+        "guard.decided" => denied(narrator.mail(id), data),
         "approval.requested" => Some(requested(narrator, id, data)),
         "approval.decided" => Some(format!("{} {} by {}", step().name, decided(data), text(data, "by"))),
         "approval.escalated" => Some(format!("now asks {}", text(data, "who"))),
@@ -53,6 +54,43 @@ fn worth(kind: &str) -> bool {
 pub(super) fn late(data: &Value) -> String {
     let slack = data.get("slack_min").and_then(Value::as_i64).unwrap_or_default();
     format!("parcel {} of order {} is late: it could wait {slack} min", text(data, "parcel"), text(data, "order"))
+}
+
+/// A mail to the dock. Anyone may have written it, also what would move a terminal's cursor.
+pub(super) fn mail(data: &Value) -> String {
+    let part = |field| plain(text(data, field), 60);
+    format!("mail   {} from {}: {}", part("id"), part("from"), part("subject"))
+}
+
+/// Whether a decision of the guard denies.
+pub(super) fn denies(data: &Value) -> bool {
+    data.pointer("/decision/outcome").and_then(Value::as_str) == Some("deny")
+}
+
+/// `DENY pay/refund.iban ← mail m_88 "/body" (untrusted), rule iban-from-record`. What is allowed tells itself when it is
+/// done, what is asked when people are.
+fn denied(mail: Option<&str>, data: &Value) -> Option<String> {
+    if !denies(data) {
+        return None;
+    }
+    let reason = data.pointer("/decision/reasons")?.as_array()?.iter().find(|reason| text(reason, "outcome") == "deny")?;
+    let (call, clause) = (text(data, "call"), text(reason, "clause"));
+    let pointer = reason.pointer("/pointers/0").and_then(Value::as_str);
+    let of = |origin: &&Value| Some(text(origin, "pointer")) == pointer;
+    let origin = data.pointer("/decision/origins").and_then(Value::as_array).and_then(|all| all.iter().find(of));
+    let (Some(pointer), Some(origin)) = (pointer, origin) else {
+        return Some(format!("DENY {call}, rule {clause}: {}", plain(text(reason, "text"), 120)));
+    };
+    let found = origin.pointer("/evidence/0").unwrap_or(&Value::Null);
+    // The first event of a run holds its input; the input of this agent is a mail.
+    let from = match mail.filter(|_| found.get("event").and_then(Value::as_u64) == Some(1)) {
+        Some(mail) => format!("mail {mail}"),
+        None => plain(text(found, "source"), 60).replacen('/', " ", 1),
+    };
+    let place = plain(text(found, "pointer"), 60);
+    let place = if place.is_empty() { place } else { format!(" \"{place}\"") };
+    let argument = pointer.trim_start_matches('/');
+    Some(format!("DENY {call}.{argument} ← {from}{place} ({}), rule {clause}", text(origin, "standing")))
 }
 
 fn requested(narrator: &Narrator, id: &str, data: &Value) -> String {
@@ -124,7 +162,7 @@ fn result(result: &Value) -> String {
 /// The scalars of a run's input: `conveyor-1 90.4`.
 pub(super) fn input(input: &Value) -> String {
     let scalar = |value: &Value| match value {
-        Value::String(text) => Some(text.chars().take(40).collect()),
+        Value::String(text) => Some(plain(text, 40)),
         Value::Number(number) => match number.as_f64() {
             Some(float) if number.is_f64() => Some(format!("{float:.1}")),
             _ => Some(number.to_string()),
@@ -140,8 +178,12 @@ pub(super) fn input(input: &Value) -> String {
 fn error(data: &Value) -> String {
     let error = data.get("error").unwrap_or(&Value::Null);
     let message = text(error, "message");
-    let message: String = if message.is_empty() { text(error, "name") } else { message }.chars().take(120).collect();
-    message.replace(['\n', '\r'], " ")
+    plain(if message.is_empty() { text(error, "name") } else { message }, 120)
+}
+
+/// A text on one line, without what a terminal would act on, no longer than this.
+pub(super) fn plain(text: &str, most: usize) -> String {
+    text.chars().take(most).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// As much of a run's id as the command line needs to know it among a few hundred: `r_7f3k2m`.

@@ -143,12 +143,48 @@ fn a_crash_is_told() {
 }
 
 #[test]
+fn a_denial_is_told() {
+    let mail = json!({"id": "m_88", "from": "Bruno <b@x.example>", "subject": "Where\u{1b}[2J is it?", "body": "use this"});
+    let decision = |outcome: &str| {
+        json!({
+            "n": 6, "call": "pay/refund", "args": {"order": "A83", "cents": 2190, "iban": "GB29"}, "decision": {
+                "outcome": outcome,
+                "reasons": [
+                    {"policy": "refunds@1", "clause": "iban-from-record", "outcome": "deny", "text": "x", "pointers": ["/iban"]},
+                    {"policy": "default@1", "clause": "untrusted-sink", "outcome": "ask", "text": "y", "pointers": ["/iban"]},
+                ],
+                "origins": [
+                    {"pointer": "/cents", "standing": "trusted", "evidence": []},
+                    {"pointer": "/iban", "standing": "untrusted", "evidence": [{"source": "source/inbox", "event": 1, "pointer": "/body"}]},
+                ],
+            },
+        })
+    };
+    check(
+        &[
+            ("mail.received", "mail/m_88", mail.clone()),
+            ("run.created", RUN, json!({"agent": "answer-mail", "key": "m_88", "input": mail, "by": "reflex/customer-mail"})),
+            ("guard.decided", RUN, decision("allow")),
+            ("guard.decided", RUN, decision("deny")),
+            ("step.failed", RUN, json!({"n": 6, "step": {"name": "pay/refund", "key": "A83", "kind": "tool", "args": {"cents": 2190}},
+                "error": {"name": "PolicyDenied", "message": "`pay/refund` is denied"}})),
+            ("run.completed", RUN, json!({"result": {"mail": "m_88", "order": "A83", "refund": "rf_1", "cents": 2190}})),
+            ("run.created", "run/r_other", json!({"agent": "other", "input": "x", "by": "ada"})),
+            ("guard.decided", "run/r_other", decision("deny")),
+        ],
+        &expect![[""]],
+    );
+}
+
+#[test]
 fn odd_events_are_no_trouble() {
     let mut narrator = Narrator::new(DEFAULT_URL);
     let odd = [json!(null), json!([]), json!({"n": "x", "error": 1, "result": 7, "inc": -1, "decision": [], "ask": 3})];
     for kind in [
         "motor.reading",
         "parcel.late",
+        "mail.received",
+        "guard.decided",
         "run.created",
         "run.started",
         "step.completed",

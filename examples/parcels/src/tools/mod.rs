@@ -1,5 +1,4 @@
-//! The tools with which agents act on the dock: toolsets `shop`, `post` and `belt`, served by a worker,
-//! and the functions of the step that pays.
+//! The tools with which agents act on the dock: toolsets `shop`, `pay`, `post` and `belt`, served by a worker.
 //!
 //! What each tool does to the world is declared twice on purpose: here, next to the code that keeps the promise, and in
 //! the manifests, where a person reads and changes it. The manifest wins.
@@ -51,6 +50,7 @@ impl Tools {
     /// Serves every toolset on a worker.
     pub fn serve(&self, worker: Worker) -> Worker {
         let worker = shop::serve(self, worker);
+        let worker = pay::serve(self, worker);
         let worker = post::serve(self, worker);
         belt::serve(self, worker)
     }

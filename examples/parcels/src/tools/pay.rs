@@ -1,14 +1,21 @@
-//! The functions by which the refund agent pays: a client of the HTTP payment service with its idempotency keys. They are
-//! a step of the agent and no toolset, so that the example shows both.
+//! Toolset `pay`: a client of the HTTP payment service with its idempotency keys. Agent `redirect-and-refund` has the same
+//! functions as a step of its own, so that the example shows both; `answer-mail` calls the tool, where policies are asked.
 
 use std::time::Duration;
 
-use neuraxis_sdk::{Call, Failure, UndoArgs};
+use neuraxis_sdk::{Call, Failure, Tool, UndoArgs, Worker};
 use reqwest::{Response, StatusCode, header::RETRY_AFTER};
 use serde_json::json;
 
 use super::Tools;
 use crate::services::payment::{Refund, RefundRequest};
+
+pub(super) fn serve(tools: &Tools, worker: Worker) -> Worker {
+    let (a, b) = (tools.clone(), tools.clone());
+    worker
+        .tool("pay", Tool::idempotent("refund").undo("cancel"), move |call, args| refund(a.clone(), call, args))
+        .tool("pay", Tool::idempotent("cancel"), move |_call, undo| cancel_refund(b.clone(), undo))
+}
 
 /// Books a refund under the call's idempotency key.
 pub(crate) async fn refund(tools: Tools, call: Call, args: RefundRequest) -> Result<Refund, Failure> {

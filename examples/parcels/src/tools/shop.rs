@@ -1,10 +1,10 @@
-//! Toolset `shop`: orders, late parcels, goods back on the shelf.
+//! Toolset `shop`: orders, late parcels, goods back on the shelf, orders that are closed.
 
 use neuraxis_sdk::{Call, Failure, Tool, UndoArgs, Worker};
 use serde::{Deserialize, Serialize};
 
 use super::Tools;
-use crate::services::shop::{LateParcel, Order, Restocked};
+use crate::services::shop::{Closed, Closing, LateParcel, Order, Restocked};
 
 /// Arguments of `find_order`: one of the two.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -31,9 +31,27 @@ pub(crate) struct Restock {
     pub(crate) order: String,
 }
 
+/// Arguments of `open_orders`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OpenOrders {}
+
+/// Arguments of `close_order`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CloseOrder {
+    pub(crate) order: String,
+}
+
 pub(super) fn serve(tools: &Tools, worker: Worker) -> Worker {
     let (a, b, c, d) = (tools.clone(), tools.clone(), tools.clone(), tools.clone());
+    let (e, f, g) = (tools.clone(), tools.clone(), tools.clone());
     worker
+        .tool("shop", Tool::read("open_orders"), move |_call, _none: OpenOrders| open_orders(e.clone()))
+        .tool("shop", Tool::idempotent("close_order").undo("reopen_order"), move |call, args| {
+            close_order(f.clone(), call, args)
+        })
+        .tool("shop", Tool::idempotent("reopen_order"), move |_call, undo| reopen_order(g.clone(), undo))
         .tool("shop", Tool::read("find_order"), move |_call, args| find_order(a.clone(), args))
         .tool("shop", Tool::read("late_parcels"), move |_call, args| late_parcels(b.clone(), args))
         .tool("shop", Tool::idempotent("restock").undo("unstock"), move |call, args| restock(c.clone(), call, args))
@@ -59,6 +77,25 @@ async fn restock(tools: Tools, call: Call, args: Restock) -> Result<Restocked, F
 
 async fn unstock(tools: Tools, undo: UndoArgs<Restock, Restocked>) -> Result<bool, Failure> {
     Ok(tools.shop.unstock(&undo.result.key).await?)
+}
+
+async fn open_orders(tools: Tools) -> Result<Vec<String>, Failure> {
+    Ok(tools.shop.open_orders().await?)
+}
+
+async fn close_order(tools: Tools, call: Call, args: CloseOrder) -> Result<Closed, Failure> {
+    match tools.shop.close(&args.order, call.idempotency_key()).await? {
+        Closing::Done(closed) => Ok(closed),
+        Closing::Taken => {
+            let message = format!("order {} is refunded already, or about to be", args.order);
+            Err(Failure::new("AlreadyClosed", message).retryable(false))
+        }
+        Closing::Unknown => Err(unknown(&args.order)),
+    }
+}
+
+async fn reopen_order(tools: Tools, undo: UndoArgs<CloseOrder, Closed>) -> Result<bool, Failure> {
+    Ok(tools.shop.reopen(&undo.result.key).await?)
 }
 
 fn unknown(what: &str) -> Failure {

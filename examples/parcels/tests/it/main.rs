@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that fails panics")]
 
+mod gateway;
 mod mail;
 mod manifests;
 mod payment;

@@ -21,13 +21,18 @@ fn every_manifest_is_accepted() {
         Agent/stop-belt
         Agent/late-parcels
         Agent/redirect-and-refund
+        Agent/answer-mail
         Toolset/shop
+        Toolset/pay
         Toolset/post
         Toolset/belt
+        Policy/refunds
         Source/motor
         Reflex/overheat
         Reflex/belt-stopped
-        Reflex/late-parcel"]]
+        Reflex/late-parcel
+        Source/inbox
+        Reflex/customer-mail"]]
     .assert_eq(&named.join("\n"));
 }
 
@@ -43,6 +48,22 @@ fn reflexes_start_agents_that_exist() {
     assert_eq!(source.spec["file"]["path"], "embedded:motor");
     assert_eq!(parcels::embedded().map(|(name, _)| name).collect::<Vec<_>>(), ["motor"]);
     assert_eq!(source.spec["file"]["start_at"], parcels::motor::REPLAY_FROM);
+    // Policies and the narrator go by these names.
+    assert_eq!(source.spec["output"], "trusted");
+    let inbox = of("Source").find(|source| source.metadata.name == "inbox").unwrap();
+    assert_eq!((&inbox.spec["output"], &inbox.spec["type"]), (&"untrusted".into(), &"mail.received".into()));
     let interval = format!("{}ms", parcels::motor::REPLAY_INTERVAL_MS);
     assert_eq!(source.spec["file"]["interval"].as_str(), Some(interval.as_str()));
+}
+
+/// The policy's own tests pass, against the tools as they are declared.
+#[test]
+fn the_policy_keeps_its_word() {
+    let resources: Vec<Resource> = parcels::manifests().flat_map(|(_, text)| read(text)).collect();
+    let reports = nx_runs::kinds::Declared::of(&resources).test_policies().unwrap();
+    let tests: Vec<_> = reports.iter().filter(|report| report.policy == "refunds").flat_map(|report| &report.tests).collect();
+    assert_eq!(tests.len(), 7);
+    for test in tests {
+        assert!(test.passed, "{}: {:?}", test.test, test.found);
+    }
 }

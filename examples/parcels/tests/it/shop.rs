@@ -1,5 +1,6 @@
 //! The shop's rows and transactions, the carrier's webhook, the conveyor.
 
+use parcels::services::shop::{Closed, Closing};
 use serde_json::{Value, json};
 
 use crate::support::dock;
@@ -77,4 +78,26 @@ async fn the_belt_carries_out_each_command() {
     dock.http.post(format!("{url}/start")).header("Command-Id", "c3").send().await.unwrap();
     assert_eq!(dock.get(url.clone()).await["running"], true);
     assert_eq!(dock.http.post(format!("{url}/stop")).send().await.unwrap().status(), 400);
+}
+
+#[tokio::test]
+async fn an_order_is_closed_by_one() {
+    let dock = dock().await;
+    let shop = dock.world.shop();
+    let open = shop.open_orders().await.unwrap();
+    assert_eq!((open.len(), open[0].as_str(), open[16].as_str()), (200, "A1", "A17"));
+    let closed = |key: &str| Closing::Done(Closed { order: "A17".to_owned(), key: key.to_owned() });
+    for _ in 0..2 {
+        assert_eq!(shop.close("A17", "k1").await.unwrap(), closed("k1"));
+    }
+    assert_eq!(shop.close("A17", "k2").await.unwrap(), Closing::Taken);
+    assert_eq!(shop.close("A999", "k3").await.unwrap(), Closing::Unknown);
+    assert!(!shop.open_orders().await.unwrap().contains(&"A17".to_owned()));
+    let late = shop.late_parcels("conveyor-1", 45).await.unwrap();
+    assert!(late.iter().all(|late| late.order != "A17"), "what is refunded already is not refunded for being late");
+    assert_eq!([shop.reopen("k1").await.unwrap(), shop.reopen("k1").await.unwrap()], [true, false]);
+    assert_eq!(shop.close("A17", "k2").await.unwrap(), closed("k2"));
+    // Goods that came back were refunded.
+    shop.restock("A12", "k4").await.unwrap();
+    assert_eq!(shop.open_orders().await.unwrap().len(), 198);
 }

@@ -23,6 +23,7 @@ fn with_own_ports(dir: &Path) -> Addresses {
         smtp: next(),
         shop: dir.join("shop.db"),
         maildir: dir.join("maildir"),
+        opened: Env::system().now(),
     };
     std::fs::write(dir.join("world.json"), serde_json::to_vec(&addresses).unwrap()).unwrap();
     addresses

@@ -39,7 +39,9 @@ impl Deciding<'_> {
         let n = n.unwrap_or_else(|| self.run.durable.records.next());
         let id = ApprovalId::random(self.cx.rng);
         let step = self.first_identity(n, &mut call);
-        let (args, hash) = (call.args.clone(), call.hash);
+        let args = call.args.clone();
+        // A person agrees to what is executed, and not to references.
+        let hash = if call.refs { digest::of(&args)? } else { call.hash };
         call.stage = Stage::Waiting;
         self.run.live.attach(n, call);
         self.record(RunEvent::StepWaiting(StepWaiting { n, step, wait: Wait::Approval { id } }))?;

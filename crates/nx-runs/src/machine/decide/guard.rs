@@ -22,7 +22,7 @@ impl Deciding<'_> {
     pub(super) fn pass(&mut self, n: Option<u64>, mut call: Call) -> Result<Option<Call>, Error> {
         let own = call.kind == Kind::Approval || needs_approval(&call);
         let at = n.unwrap_or_else(|| self.run.durable.records.next());
-        let Some(verdict) = self.verdict(at, &call, 0)? else {
+        let Some(verdict) = self.verdict_of(at, &mut call, 0)? else {
             if own {
                 self.ask_call(n, call, None)?;
                 return Ok(None);
@@ -80,15 +80,32 @@ impl Deciding<'_> {
         if edited.is_none() && !changed {
             return Ok(true);
         }
-        if let Some(args) = edited {
-            call.args = args;
-        }
-        let Some(verdict) = self.verdict(n, &call, 1)?.filter(Verdict::denies) else { return Ok(true) };
+        let verdict = match edited {
+            Some(args) => {
+                call.args = args;
+                self.verdict(n, &call, 1)?
+            }
+            None => self.verdict_of(n, &mut call, 1)?,
+        };
+        let Some(verdict) = verdict.filter(Verdict::denies) else { return Ok(true) };
         let error = self.denied(&call.step.name, &verdict);
         self.decided(n, call.effect, verdict)?;
         self.record(RunEvent::StepFailed(StepFailed { n, step: None, error: error.clone(), attempt: 0 }))?;
         self.answer_error(n, &error);
         Ok(false)
+    }
+
+    /// What the gate says of a call whose references may have been substituted before: should they stand for something
+    /// else by now, the recorded arguments count, since those are what is executed.
+    fn verdict_of(&self, n: u64, call: &mut Call, approvals: u32) -> Result<Option<Verdict>, Error> {
+        let verdict = self.verdict(n, call, approvals)?;
+        let given = self.run.durable.open.get(&n).and_then(|open| open.given.as_ref());
+        let Some(given) = given.filter(|given| verdict.as_ref().is_some_and(|verdict| verdict.args != **given)) else {
+            return Ok(verdict);
+        };
+        call.args = given.clone();
+        call.refs = true;
+        self.verdict(n, call, approvals)
     }
 
     fn verdict(&self, n: u64, call: &Call, approvals: u32) -> Result<Option<Verdict>, Error> {

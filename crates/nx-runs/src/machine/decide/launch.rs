@@ -268,10 +268,13 @@ impl Deciding<'_> {
         edited.or_else(|| self.run.live.primary(n).filter(|call| call.refs).map(|call| call.args.clone()))
     }
 
-    /// The arguments as a person edited them.
+    /// The arguments of a recorded step, where they are not those that the code gives: as a person edited them, or with
+    /// the code's references substituted. After a restart the code gives the references again; what they stood for when
+    /// the call was decided on is what is executed.
     pub(super) fn edited(&self, n: u64) -> Option<Json> {
-        let approved = self.run.durable.open.get(&n)?.approved.as_ref()?;
-        approved.edited.as_ref().map(|(args, _)| args.clone())
+        let open = self.run.durable.open.get(&n)?;
+        let edited = open.approved.as_ref().and_then(|approved| approved.edited.as_ref());
+        edited.map(|(args, _)| args).or(open.given.as_ref()).cloned()
     }
 
     /// The idempotency key of a recorded step.

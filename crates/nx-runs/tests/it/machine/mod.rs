@@ -7,13 +7,14 @@ mod changes;
 mod doubts;
 mod ends;
 mod random;
+mod references;
 mod waits;
 
 use std::{fmt::Write as _, sync::Arc};
 
 use neuraxis_sdk::frames::{Body, Effect, Grant, Outcome, Step, StepError};
 use nx_runs::machine::{
-    Action, Answer, Command, Context, Created, Decision, Json, KeyMaker, Limits, Purpose, Recorded, Ruling, Run,
+    Action, Answer, Command, Context, Created, Decision, Gate, Json, KeyMaker, Limits, Purpose, Recorded, Ruling, Run,
     RunEvent, Slot, ToolSpec, Vote,
 };
 use nx_types::{Env, RunId, Timestamp};
@@ -29,6 +30,8 @@ pub(crate) struct Bench {
     pub(crate) log: Vec<RunEvent>,
     pub(crate) trace: String,
     pub(crate) last: Decision,
+    /// What calls pass.
+    pub(crate) gate: &'static dyn Gate,
     /// The record is damaged: it cannot be loaded as it is.
     pub(crate) unchecked: bool,
     call: u64,
@@ -62,6 +65,7 @@ impl Bench {
             log: Vec::new(),
             trace: String::new(),
             last: Decision::default(),
+            gate: &nx_runs::machine::gate::Open,
             unchecked: false,
             call: 0,
         };
@@ -77,7 +81,7 @@ impl Bench {
     pub(crate) fn try_do(&mut self, command: Command) -> Result<(), nx_runs::Error> {
         let rng = self.env.rng();
         let context =
-            Context { now: self.now, rng, keys: &self.keys, limits: &self.limits, gate: &nx_runs::machine::gate::Open };
+            Context { now: self.now, rng, keys: &self.keys, limits: &self.limits, gate: self.gate };
         let decision = self.run.decide(command, &context)?;
         self.log.extend(decision.events.iter().cloned());
         for event in &decision.events {

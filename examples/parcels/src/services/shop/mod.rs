@@ -27,7 +27,12 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS restocks (
         key TEXT PRIMARY KEY, order_id TEXT NOT NULL REFERENCES orders, undone INTEGER NOT NULL DEFAULT 0)
         WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS closings (
+        order_id TEXT PRIMARY KEY REFERENCES orders, key TEXT NOT NULL UNIQUE) WITHOUT ROWID;
 ";
+
+/// Orders that may still be refunded: their goods have not come back, and nobody has closed them.
+const OPEN: &str = "NOT EXISTS (SELECT 1 FROM closings WHERE order_id = p.order_id)";
 
 /// The shop's database; cheap to clone.
 #[derive(Debug, Clone)]
@@ -87,6 +92,26 @@ pub struct Restocked {
     pub pieces: i64,
 }
 
+/// An order that is closed: what there was to refund of it is being refunded, and it is not refunded again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closed {
+    /// The order.
+    pub order: String,
+    /// The key under which it was closed.
+    pub key: String,
+}
+
+/// What closing an order came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Closing {
+    /// It is closed under this key, now or by an earlier call.
+    Done(Closed),
+    /// Somebody else has closed it.
+    Taken,
+    /// There is no such order.
+    Unknown,
+}
+
 impl Shop {
     /// Opens the database; a new one is filled with 200 orders made up from `seed`.
     pub async fn open(file: &Path, seed: u64) -> Result<Self, Error> {
@@ -119,16 +144,57 @@ impl Shop {
         let belt = belt.to_owned();
         self.database
             .with(move |db| {
-                db.prepare_cached(
-                    "SELECT id, order_id, slack_min FROM parcels
-                     WHERE belt = ?1 AND state = 'on_belt' AND slack_min < ?2 ORDER BY slack_min, id LIMIT 100",
-                )?
+                db.prepare_cached(&format!(
+                    "SELECT id, order_id, slack_min FROM parcels p
+                     WHERE belt = ?1 AND state = 'on_belt' AND slack_min < ?2 AND {OPEN}
+                     ORDER BY slack_min, id LIMIT 100",
+                ))?
                 .query_map(params![belt, outage_min], |row| {
                     Ok(LateParcel { parcel: row.get(0)?, order: row.get(1)?, slack_min: row.get(2)? })
                 })?
                 .collect()
             })
             .await
+    }
+
+    /// Orders that are not refunded, by number: their goods have not come back, and nobody has closed them.
+    pub async fn open_orders(&self) -> Result<Vec<String>, Error> {
+        self.database
+            .with(|db| {
+                db.prepare_cached(&format!(
+                    "SELECT o.id FROM orders o JOIN parcels p ON p.order_id = o.id
+                     WHERE p.state != 'returned' AND {OPEN} ORDER BY o.number LIMIT 1000",
+                ))?
+                .query_map([], |row| row.get(0))?
+                .collect()
+            })
+            .await
+    }
+
+    /// Closes an order, once per key: two complaints about one order are not two refunds.
+    pub async fn close(&self, id: &str, key: &str) -> Result<Closing, Error> {
+        let (id, key) = (id.to_owned(), key.to_owned());
+        self.database
+            .with(move |db| {
+                let tx = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+                let closing = "INSERT OR IGNORE INTO closings (order_id, key) SELECT id, ?2 FROM orders WHERE id = ?1";
+                tx.execute(closing, [&id, &key])?;
+                let by: Option<String> =
+                    tx.query_row("SELECT key FROM closings WHERE order_id = ?1", [&id], |row| row.get(0)).optional()?;
+                tx.commit()?;
+                Ok(match by {
+                    Some(by) if by == key => Closing::Done(Closed { order: id, key }),
+                    Some(_other) => Closing::Taken,
+                    None => Closing::Unknown,
+                })
+            })
+            .await
+    }
+
+    /// Opens an order that was closed under a key. Says whether there was one.
+    pub async fn reopen(&self, key: &str) -> Result<bool, Error> {
+        let key = key.to_owned();
+        self.database.with(move |db| Ok(db.execute("DELETE FROM closings WHERE key = ?1", [&key])? > 0)).await
     }
 
     /// Puts the goods of an order back on the shelf, once per key.

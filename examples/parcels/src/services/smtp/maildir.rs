@@ -95,15 +95,49 @@ impl Maildir {
         Ok(mails)
     }
 
+    /// The names of messages that nobody has read, oldest first.
+    pub async fn unread(&self) -> Result<Vec<String>, Error> {
+        self.blocking(|maildir| {
+            let new = maildir.0.join("new");
+            let mut names = Vec::new();
+            for entry in fs::read_dir(&new).map_err(Error::file(&new))? {
+                names.push(entry.map_err(Error::file(&new))?.file_name().to_string_lossy().into_owned());
+            }
+            names.sort();
+            Ok(names)
+        })
+        .await
+    }
+
+    /// An unread message, whole.
+    pub async fn content(&self, file: &str) -> Result<Vec<u8>, Error> {
+        let file = self.0.join("new").join(file);
+        self.blocking(move |_| fs::read(&file).map_err(Error::file(&file))).await
+    }
+
+    /// Puts a message with those that were read, as readers of a maildir do.
+    pub async fn set_read(&self, file: &str) -> Result<(), Error> {
+        let (from, to) = (self.0.join("new").join(file), self.0.join("cur").join(format!("{file}:2,S")));
+        self.blocking(move |_| fs::rename(&from, to).map_err(Error::file(&from))).await
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let maildir = self.clone();
+        tokio::task::spawn_blocking(move || work(&maildir)).await.unwrap_or(Err(Error::Stopping))
+    }
+
     /// The messages with this `Message-ID`: none, or one, or as many as were sent by mistake.
     pub async fn find(&self, message_id: &str) -> Result<Vec<Mail>, Error> {
-        let (maildir, message_id) = (self.clone(), message_id.to_owned());
-        let found = tokio::task::spawn_blocking(move || {
+        let message_id = message_id.to_owned();
+        self.blocking(move |maildir| {
             let mut mails = maildir.messages()?;
             mails.retain(|mail| mail.message_id == message_id);
             Ok(mails)
-        });
-        found.await.unwrap_or(Err(Error::Stopping))
+        })
+        .await
     }
 }
 

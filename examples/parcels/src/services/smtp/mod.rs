@@ -1,5 +1,6 @@
-//! The mail sink: a small SMTP server (RFC 5321, with SIZE, PIPELINING and 8BITMIME) that accepts any recipient and
-//! keeps each message in a maildir. It relays nothing, so no invented customer ever gets mail.
+//! The mail server: a small SMTP server (RFC 5321, with SIZE, PIPELINING and 8BITMIME) that accepts any recipient and
+//! keeps each message in a maildir: what the dock writes, and what is written to the dock. It relays nothing, so no
+//! invented customer ever gets mail.
 
 mod line;
 mod maildir;
