@@ -261,7 +261,8 @@ def main() -> int:
         }
         not_wanted = np.concatenate([sums["benign"], sums["prompt"]]) if name == "override" else sums["benign"]
         at_50, at_90 = (share(not_wanted, allowed) for allowed in BUDGETS[name])
-        at_90 = max(at_90, at_50 + 0.5)
+        # the way from 50 to 90 is no cliff
+        at_90 = max(at_90, at_50 + 1.0)
         numbers += struct.pack("<fff", bias, at_50, at_90)
         figures[name] = {"bias": round(bias, 3), "at_50": round(at_50, 3), "at_90": round(at_90, 3)}
         for kind, values in sums.items():

@@ -12,8 +12,8 @@ use crate::call::Scores;
 
 /// Bytes that are looked at in one go. The buffer holds at most that, what lies ahead and behind, and one piece of as much.
 const BLOCK: usize = 16 * 1024;
-/// Words beside a passage from which on it stands within other text.
-const SURROUNDED: u64 = 8;
+/// Words beside a passage from which on it stands within other text: more than the rest of its own sentence.
+const SURROUNDED: u64 = 24;
 /// The score that a request has at most where nothing else is there: it may be all that somebody wants.
 const ALONE: u8 = 60;
 
