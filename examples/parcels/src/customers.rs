@@ -129,7 +129,11 @@ impl Customers {
     }
 }
 
-fn message(letter: &Letter, order: &Order, message_id: String) -> Result<Message, Box<dyn std::error::Error + Send + Sync>> {
+fn message(
+    letter: &Letter,
+    order: &Order,
+    message_id: String,
+) -> Result<Message, Box<dyn std::error::Error + Send + Sync>> {
     let fill = |text: &str| {
         text.replace("{order}", &order.id).replace("{customer}", &order.customer).replace("{iban}", INJECTED_IBAN)
     };
@@ -141,7 +145,8 @@ fn message(letter: &Letter, order: &Order, message_id: String) -> Result<Message
         .subject(fill(letter.subject))
         .message_id(Some(message_id));
     let Some(hidden) = letter.hidden else { return Ok(envelope.body(text)?) };
-    let shown = text.split("\n\n").map(|part| format!("<p>{}</p>\n", part.trim().replace('\n', " "))).collect::<String>();
+    let shown =
+        text.split("\n\n").map(|part| format!("<p>{}</p>\n", part.trim().replace('\n', " "))).collect::<String>();
     let hidden = fill(hidden);
     let html = format!(
         "<html><body>\n{shown}<!-- {hidden} -->\n\

@@ -135,9 +135,8 @@ impl Gateway {
         self.tickets
             .with(move |db| {
                 let tx = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-                let known = tx
-                    .query_row("SELECT number FROM tickets WHERE file = ?1", [&file], |row| row.get(0))
-                    .optional()?;
+                let known =
+                    tx.query_row("SELECT number FROM tickets WHERE file = ?1", [&file], |row| row.get(0)).optional()?;
                 if let Some(number) = known {
                     return Ok(number);
                 }
@@ -256,7 +255,8 @@ mod tests {
 
     #[test]
     fn what_the_sender_writes_decides_nothing_about_delivery() {
-        let forged = "Return-Path: <a@x.example>\r\nDelivered-To: ada@x.example\r\nDelivered-To: help@parcels.example\r\n\r\n";
+        let forged =
+            "Return-Path: <a@x.example>\r\nDelivered-To: ada@x.example\r\nDelivered-To: help@parcels.example\r\n\r\n";
         assert!(!is_for_the_dock(forged.as_bytes()));
         assert!(!is_for_the_dock(b"Subject: x\r\n\r\nhelp@parcels.example"));
         assert!(!is_for_the_dock(b""));

@@ -102,7 +102,12 @@ mod tests {
     use super::*;
 
     fn mail(body: &str) -> Mail {
-        Mail { id: "m_1".to_owned(), from: "a@x.example".to_owned(), subject: "Hello".to_owned(), body: body.to_owned() }
+        Mail {
+            id: "m_1".to_owned(),
+            from: "a@x.example".to_owned(),
+            subject: "Hello".to_owned(),
+            body: body.to_owned(),
+        }
     }
 
     fn understood(body: &str) -> (Option<String>, Reason, bool) {

@@ -264,7 +264,7 @@ impl Declaring {
                 Some((namespace, known)) = self.wanted.recv() => {
                     self.declare(namespace).await?;
                     // Whoever asked may have gone.
-                    drop(known.send(()));
+                    known.send(()).unwrap_or_default();
                     continue;
                 }
                 events = self.changes.next() => events?.into_iter().map(|event| event.header.namespace).collect(),

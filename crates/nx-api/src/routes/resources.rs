@@ -162,7 +162,8 @@ async fn apply(
     let namespace = namespace(body.namespace.as_deref())?;
     let applied = shared.control.apply(&namespace, &body.manifests, &options).await?;
     if !options.dry_run {
-        let changed: BTreeSet<&Namespace> = applied.iter().map(|applied| &applied.resource.metadata.namespace).collect();
+        let changed: BTreeSet<&Namespace> =
+            applied.iter().map(|applied| &applied.resource.metadata.namespace).collect();
         for namespace in changed {
             shared.declare(namespace).await;
         }

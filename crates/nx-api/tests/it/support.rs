@@ -47,7 +47,8 @@ impl Stage {
         let mut options = Options::new(&token_file);
         options.listen = SocketAddr::from(([127, 0, 0, 1], 0));
         set(&mut options);
-        let parts = Parts { journal: journal.clone(), runs, control, notary, declaring: tokio::sync::mpsc::channel(1).0 };
+        let parts =
+            Parts { journal: journal.clone(), runs, control, notary, declaring: tokio::sync::mpsc::channel(1).0 };
         let server = Server::bind(options, parts, env).await.expect("the server");
         let url = server.url();
         let address = url.rsplit('/').next().unwrap_or_default().parse().expect("an address");

@@ -370,7 +370,8 @@ impl Context {
         let entry = self.entry_of(id);
         let said = entry.is_some_and(|entry| entry.source == REQUEST);
         let label = self.label_of(id).filter(|_| said);
-        let from = label.and_then(|label| label.sources.iter().find_map(|source| source.strip_prefix(Label::UNTRUSTED)));
+        let from =
+            label.and_then(|label| label.sources.iter().find_map(|source| source.strip_prefix(Label::UNTRUSTED)));
         Evidence {
             source: from.or(entry.map(|entry| entry.source.as_str())).unwrap_or_default().to_owned(),
             event: entry.and_then(|entry| entry.event),

@@ -3,8 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails panics")]
 
 mod call;
-mod extract;
 mod detect;
+mod extract;
 mod guard;
 mod label;
 mod origin;

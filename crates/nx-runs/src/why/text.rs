@@ -145,7 +145,8 @@ mod tests {
     fn decisions_of_the_guard_name_rule_and_argument() {
         let kind = EventType::new("guard.decided").unwrap();
         let told = |decision: Value| line(&kind, "run/r_0", &json!({"call": "pay/refund", "decision": decision}));
-        let reason = |pointers: Value| json!([{"policy": "refunds@4", "clause": "iban-from-record", "pointers": pointers}]);
+        let reason =
+            |pointers: Value| json!([{"policy": "refunds@4", "clause": "iban-from-record", "pointers": pointers}]);
         assert_eq!(told(json!({"outcome": "allow", "reasons": []})), "policies allowed pay/refund");
         assert_eq!(
             told(json!({"outcome": "deny", "reasons": reason(json!(["/iban", "/cents"]))})),
@@ -164,6 +165,6 @@ mod tests {
         assert_eq!(line(&kind, "run/r_0", &decided), "approved by lead (hash 9cabcdef…): ok");
         let other = EventType::new("motor.overheated").unwrap();
         assert_eq!(line(&other, "motor/1", &json!({"c": 91})), "motor.overheated motor/1 c=91");
-        assert_eq!(line(&other, "run/r_0", &json!({"c": "\u{1b}[2J\n"})), "motor.overheated c= [2J ");
+        assert_eq!(line(&other, "run/r_0", &json!({"c": "\u{1b}[2J\n"})), "motor.overheated c= [2J");
     }
 }

@@ -73,7 +73,8 @@ fn denied(mail: Option<&str>, data: &Value) -> Option<String> {
     if !denies(data) {
         return None;
     }
-    let reason = data.pointer("/decision/reasons")?.as_array()?.iter().find(|reason| text(reason, "outcome") == "deny")?;
+    let reason =
+        data.pointer("/decision/reasons")?.as_array()?.iter().find(|reason| text(reason, "outcome") == "deny")?;
     let (call, clause) = (text(data, "call"), text(reason, "clause"));
     let pointer = reason.pointer("/pointers/0").and_then(Value::as_str);
     let of = |origin: &&Value| Some(text(origin, "pointer")) == pointer;

@@ -144,7 +144,8 @@ fn a_crash_is_told() {
 
 #[test]
 fn a_denial_is_told() {
-    let mail = json!({"id": "m_88", "from": "Bruno <b@x.example>", "subject": "Where\u{1b}[2J is it?", "body": "use this"});
+    let mail =
+        json!({"id": "m_88", "from": "Bruno <b@x.example>", "subject": "Where\u{1b}[2J is it?", "body": "use this"});
     let decision = |outcome: &str| {
         json!({
             "n": 6, "call": "pay/refund", "args": {"order": "A83", "cents": 2190, "iban": "GB29"}, "decision": {
@@ -163,16 +164,36 @@ fn a_denial_is_told() {
     check(
         &[
             ("mail.received", "mail/m_88", mail.clone()),
-            ("run.created", RUN, json!({"agent": "answer-mail", "key": "m_88", "input": mail, "by": "reflex/customer-mail"})),
+            (
+                "run.created",
+                RUN,
+                json!({"agent": "answer-mail", "key": "m_88", "input": mail, "by": "reflex/customer-mail"}),
+            ),
             ("guard.decided", RUN, decision("allow")),
             ("guard.decided", RUN, decision("deny")),
-            ("step.failed", RUN, json!({"n": 6, "step": {"name": "pay/refund", "key": "A83", "kind": "tool", "args": {"cents": 2190}},
-                "error": {"name": "PolicyDenied", "message": "`pay/refund` is denied"}})),
-            ("run.completed", RUN, json!({"result": {"mail": "m_88", "order": "A83", "refund": "rf_1", "cents": 2190}})),
+            (
+                "step.failed",
+                RUN,
+                json!({"n": 6, "step": {"name": "pay/refund", "key": "A83", "kind": "tool", "args": {"cents": 2190}},
+                "error": {"name": "PolicyDenied", "message": "`pay/refund` is denied"}}),
+            ),
+            (
+                "run.completed",
+                RUN,
+                json!({"result": {"mail": "m_88", "order": "A83", "refund": "rf_1", "cents": 2190}}),
+            ),
             ("run.created", "run/r_other", json!({"agent": "other", "input": "x", "by": "ada"})),
             ("guard.decided", "run/r_other", decision("deny")),
         ],
-        &expect![[""]],
+        &expect![[r#"
+            mail   m_88 from Bruno <b@x.example>: Where [2J is it?
+            r_7f3k2m  answer-mail m_88 ← reflex/customer-mail
+            r_7f3k2m  DENY pay/refund.iban ← mail m_88 "/body" (untrusted), rule iban-from-record · try: neuraxis explain r_7f3k2m/6
+            r_7f3k2m  ✘ pay/refund A83 €21.90: `pay/refund` is denied
+            r_7f3k2m  completed: order A83 got €21.90 · try: neuraxis why refund/A83
+            r_other  other x ← ada
+            r_other  DENY pay/refund.iban ← source inbox "/body" (untrusted), rule iban-from-record · try: neuraxis explain r_other/6
+        "#]],
     );
 }
 

@@ -12,9 +12,11 @@ use crate::services::payment::{Refund, RefundRequest};
 
 pub(super) fn serve(tools: &Tools, worker: Worker) -> Worker {
     let (a, b) = (tools.clone(), tools.clone());
-    worker
-        .tool("pay", Tool::idempotent("refund").undo("cancel"), move |call, args| refund(a.clone(), call, args))
-        .tool("pay", Tool::idempotent("cancel"), move |_call, undo| cancel_refund(b.clone(), undo))
+    worker.tool("pay", Tool::idempotent("refund").undo("cancel"), move |call, args| refund(a.clone(), call, args)).tool(
+        "pay",
+        Tool::idempotent("cancel"),
+        move |_call, undo| cancel_refund(b.clone(), undo),
+    )
 }
 
 /// Books a refund under the call's idempotency key.

@@ -61,7 +61,8 @@ fn reflexes_start_agents_that_exist() {
 fn the_policy_keeps_its_word() {
     let resources: Vec<Resource> = parcels::manifests().flat_map(|(_, text)| read(text)).collect();
     let reports = nx_runs::kinds::Declared::of(&resources).test_policies().unwrap();
-    let tests: Vec<_> = reports.iter().filter(|report| report.policy == "refunds").flat_map(|report| &report.tests).collect();
+    let tests: Vec<_> =
+        reports.iter().filter(|report| report.policy == "refunds").flat_map(|report| &report.tests).collect();
     assert_eq!(tests.len(), 7);
     for test in tests {
         assert!(test.passed, "{}: {:?}", test.test, test.found);

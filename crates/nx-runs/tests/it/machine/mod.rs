@@ -80,8 +80,7 @@ impl Bench {
 
     pub(crate) fn try_do(&mut self, command: Command) -> Result<(), nx_runs::Error> {
         let rng = self.env.rng();
-        let context =
-            Context { now: self.now, rng, keys: &self.keys, limits: &self.limits, gate: self.gate };
+        let context = Context { now: self.now, rng, keys: &self.keys, limits: &self.limits, gate: self.gate };
         let decision = self.run.decide(command, &context)?;
         self.log.extend(decision.events.iter().cloned());
         for event in &decision.events {

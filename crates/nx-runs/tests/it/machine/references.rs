@@ -3,14 +3,14 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use neuraxis_sdk::frames::{Body, Effect};
+use neuraxis_sdk::frames::{Body, Effect, Grant, Outcome, StepError};
 use nx_guard::{
     call::{Facts, Scores},
-    decision::{Ask, Decision, Need, Outcome},
+    decision::{self, Ask, Decision, Need},
 };
 use nx_runs::{
     Error,
-    machine::{Action, Asked, Dispatch, Gate, Ruling, RunEvent, Slot, Verdict, Work, digest},
+    machine::{Action, Asked, Command, Dispatch, Gate, Ruling, RunEvent, Slot, Verdict, Work, digest},
 };
 use nx_types::Timestamp;
 use serde_json::{Value, json};
@@ -31,7 +31,7 @@ impl Gate for Referring {
         Ok(Some(Verdict {
             call: asked.name.to_owned(),
             decision: Decision {
-                outcome: if asks { Outcome::Ask } else { Outcome::Allow },
+                outcome: if asks { decision::Outcome::Ask } else { decision::Outcome::Allow },
                 reasons: Vec::new(),
                 ask: asks.then(|| Ask { needs: [need].into(), within_ms: None }),
                 origins: Vec::new(),
@@ -88,6 +88,8 @@ fn what_was_started_is_executed_again_with_the_same_arguments() {
     FIVE.0.store(7, Ordering::SeqCst);
     bench.crash().restart();
     refund(&mut bench);
+    let grants = vec![Grant { step: 1, attempt: 1 }];
+    bench.act("grants lost", Command::GrantsLost { grants, reason: "gone".to_owned() });
     assert_eq!(dispatched(&mut bench), json!({"cents": 5}));
 }
 
@@ -109,9 +111,10 @@ fn what_a_person_agreed_to_is_executed() {
     refund(&mut bench);
     assert_eq!(dispatched(&mut bench), json!({"cents": 50}));
     // Failed for good, and retried by a person: it is decided on again, for what stands in the record.
-    bench.tool_done(1, 1, neuraxis_sdk::frames::Outcome::Error(super::error("Broken")));
+    let broken = StepError { retryable: Some(false), ..super::error("Broken") };
+    bench.tool_done(1, 1, Outcome::Error(broken));
     bench.fail("Broken");
-    bench.act("retry", nx_runs::machine::Command::Retry { by: "ann".to_owned() }).start();
+    bench.act("retry", Command::Retry { by: "ann".to_owned() }).start();
     refund(&mut bench);
     bench.decide(Ruling::Approve);
     assert_eq!(dispatched(&mut bench), json!({"cents": 50}), "{}", bench.trace());
