@@ -1,6 +1,7 @@
 //! Answers guard requests, one JSON object a line, so that recorded agents can be replayed through the crate alone:
-//! `{"session": {"prompt", "tools"}}`, `{"check": {"tool", "args"}}`, `{"observe": {"tool", "result"}}`,
-//! `{"output": {"text", "reader"}}`. The policy that ships decides, and what it decides is explained.
+//! `{"session": {"prompt", "tools", "principal", "policy"?}}`, `{"check": {"tool", "args"}}`,
+//! `{"observe": {"tool", "result" | "error"}}`, `{"output": {"text"}}`. The policy that ships decides, unless the session has
+//! another text for it, and what is decided is explained.
 
 use std::io::{BufRead as _, Write as _, stdin, stdout};
 
@@ -10,23 +11,31 @@ use nx_guard::{
     decision::Decision,
     guard::{Guard, Observed},
     origin::{Context, Limits},
-    policy::{PolicySet, explain, with_default},
+    policy::{PolicySet, default_policy, explain},
     tool::{Tool, Tools},
 };
 use nx_types::Timestamp;
 use serde_json::{Value, json};
 
-struct Session {
+/// What is ready for a set of tools; kept from one session to the next, as a server keeps it.
+struct Ready {
+    tools: Value,
+    policy: Value,
     guard: Guard,
-    context: Context,
     policies: PolicySet,
+}
+
+struct Session {
+    ready: Ready,
+    context: Context,
+    facts: Facts,
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut session: Option<Session> = None;
     for line in stdin().lock().lines() {
         let request: Value = serde_json::from_str(&line?)?;
-        let answer = answer(&mut session, &request)?;
+        let answer = answer(&mut session, &request).unwrap_or_else(|error| json!({"error": error.to_string()}));
         let mut out = stdout().lock();
         writeln!(out, "{answer}")?;
         out.flush()?;
@@ -36,14 +45,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 fn answer(session: &mut Option<Session>, request: &Value) -> Result<Value, Error> {
     if let Some(begin) = request.get("session") {
-        let tools = begin["tools"].as_array().into_iter().flatten().map(Tool::parse).collect::<Result<Vec<_>, _>>()?;
-        let guard = Guard::new(Tools::new(tools)?);
-        let policies = PolicySet::compile(&with_default(Vec::new()), guard.tools())?.set;
-        let context = guard.begin(&begin["prompt"], None, Limits::default())?;
-        *session = Some(Session { guard, context, policies });
+        let before = session.take().map(|session| session.ready);
+        let kept = before.filter(|ready| ready.tools == begin["tools"] && ready.policy == begin["policy"]);
+        let ready = kept.map_or_else(|| ready(&begin["tools"], &begin["policy"]), Ok)?;
+        let context = ready.guard.begin(&begin["prompt"], None, Limits::default())?;
+        *session = Some(Session { ready, context, facts: facts(begin["principal"].as_str().unwrap_or_default()) });
         return Ok(json!({}));
     }
-    let Some(Session { guard, context, policies }) = session else { return Ok(json!({"error": "no session"})) };
+    let Some(Session { ready: Ready { guard, policies, .. }, context, facts }) = session else {
+        return Ok(json!({"error": "no session"}));
+    };
     let decide = |call: &Call<'_>| {
         let mut decision = policies.decide(call)?;
         decision.flip = policies.flip(call, &decision)?;
@@ -51,25 +62,35 @@ fn answer(session: &mut Option<Session>, request: &Value) -> Result<Value, Error
     };
     let said = |tool: &str, decision: &Decision| {
         let explanation = explain(tool, decision);
-        json!({"decision": decision.outcome, "explained": explanation.to_string(), "origins": decision.origins})
+        json!({"decision": decision.outcome, "reasons": decision.reasons, "explained": explanation.to_string()})
     };
     if let Some(check) = request.get("check") {
         let tool = check["tool"].as_str().unwrap_or_default();
-        let decision = guard.check(context, (tool, &check["args"]), &facts("user"), &decide)?;
+        let decision = guard.check(context, (tool, &check["args"]), facts, &decide)?;
         return Ok(said(tool, &decision));
     }
     if let Some(output) = request.get("output") {
-        let facts = facts(output["reader"].as_str().unwrap_or("user"));
-        let decision = guard.output(context, output["text"].as_str().unwrap_or_default(), &facts, &decide)?;
+        let decision = guard.output(context, output["text"].as_str().unwrap_or_default(), facts, &decide)?;
         return Ok(said("output", &decision));
     }
     if let Some(observe) = request.get("observe") {
         let tool = observe["tool"].as_str().unwrap_or_default();
         let value = std::sync::Arc::new(observe["result"].clone());
-        let result = Ok(&value);
+        let result = observe["error"].as_str().map_or(Ok(&value), Err);
         guard.observe(context, &Observed { tool, source: tool, event: None, result, scores: Scores::default() })?;
     }
     Ok(json!({}))
+}
+
+fn ready(tools: &Value, policy: &Value) -> Result<Ready, Error> {
+    let declared = tools.as_array().into_iter().flatten().map(Tool::parse).collect::<Result<Vec<_>, _>>()?;
+    let guard = Guard::new(Tools::new(declared)?);
+    let mut shipped = default_policy();
+    if let Some(text) = policy.as_str() {
+        text.clone_into(&mut shipped.spec.cedar);
+    }
+    let policies = PolicySet::compile(&[shipped], guard.tools())?.set;
+    Ok(Ready { tools: tools.clone(), policy: policy.clone(), guard, policies })
 }
 
 fn facts(principal: &str) -> Facts {
