@@ -1,14 +1,16 @@
 //! Policies: Cedar text of any kind, against a tool; what compiles is asked about a call, explained and tested.
 #![no_main]
 
+use std::sync::Arc;
+
 use libfuzzer_sys::fuzz_target;
 use nx_guard::{
     call::{Call, Facts, Scores},
-    origin::Context,
+    origin::{Context, Limits},
     policy::{Policy, PolicySet, PolicySpec, explain, run_tests, with_default},
-    tool::{Tool, Tools},
+    tool::{Output, Tool, Tools},
 };
-use nx_types::{Label, Timestamp};
+use nx_types::Timestamp;
 use serde_json::json;
 
 fuzz_target!(|text: &str| {
@@ -22,8 +24,10 @@ fuzz_target!(|text: &str| {
     let policy = Policy { name: "any".to_owned(), revision: 1, spec };
     drop(run_tests(&policy, &tools));
     let Ok(compiled) = PolicySet::compile(&with_default(vec![policy]), &tools) else { return };
-    let mut context = Context::new(&json!("refund 5"), "request", &Label::default()).expect("a context");
-    context.add("mail/m_1", None, &json!("to X1"), &Default::default(), false).expect("a value");
+    let mut context = Context::new(&json!("refund 5"), Limits::default()).expect("a context");
+    let mail = Arc::new(json!("to X1"));
+    let labels = Output::default().labels("mail/m_1", &mail, false);
+    context.add("mail/m_1", None, &mail, labels).expect("a value");
     let traced = context.trace(&tool, &json!({"iban": "X1", "cents": 5, "rate": 0.5, "to": ["a"]})).expect("a trace");
     let facts = Facts {
         now: Timestamp::from_millis(0),
