@@ -52,7 +52,7 @@ async def use(values: dict, account: str):
     for n in range(COUNT):
         try:
             await act(canary(n), step_key=str(n))
-        except nx.StepError:
+        except nx.StepFailed:
             asked += 1
     return asked
 ''' % COUNT
@@ -81,7 +81,7 @@ class Canaries(Journey):
         server = self.server()
         worker = self.worker(agents, server.url)
         run = self.json(server, "run", "collect", "--input", '{"box": "in"}', "--detach")["run"]
-        wait_for(lambda: self.json(server, "runs", "show", run)["waiting_for"] == "signal go", "signal")
+        wait_for(lambda: self.json(server, "runs", "show", run).get("waiting_for") == "signal go", "signal")
         server.kill()
         server = self.server(listen=server.address)
         self.cli(server, "runs", "signal", run, "go")

@@ -101,12 +101,11 @@ impl Causes {
     }
 
     /// What an event follows from: its approval, its step, the incarnation for a step's first event, else the event
-    /// before it.
+    /// before it: a decision of the guard follows from what the run had seen and done until then.
     pub(super) fn of(&self, event: &RunEvent) -> Cause {
         let approval = event.approval().and_then(|id| self.approvals.get(&id));
         let step = || event.step().and_then(|n| self.steps.get(&n));
-        let decided = matches!(event, RunEvent::GuardDecided(_));
-        let first = || self.started.as_ref().filter(|_| decided || event.identity().is_some());
+        let first = || event.identity().and(self.started.as_ref());
         approval.or_else(step).or_else(first).or(self.last.as_ref()).map_or(Cause::None, |seq| Cause::Local(*seq))
     }
 }

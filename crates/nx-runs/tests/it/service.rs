@@ -208,7 +208,7 @@ fn a_refund_waits_for_its_approval_and_is_explained() {
         }
         assert_eq!(
             chain.join(" < "),
-            "step.completed < step.started < approval.decided < approval.requested < step.waiting < guard.decided < run.started < \
+            "step.completed < step.started < approval.decided < approval.requested < step.waiting < guard.decided < step.completed < step.started < run.started < \
              run.created < run.requested < motor.overheated"
         );
         let by_key = handle.why(ns(), "refund/A17".to_owned()).await.unwrap();
