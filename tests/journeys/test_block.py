@@ -9,6 +9,14 @@ from dock import Dock
 INJECTED = "GB29NWBK60161331926819"
 """The account that the hidden words name."""
 
+
+def nodes(node):
+    """A chain of causes from the effect backwards, nearest first."""
+    yield node
+    for cause in node["because"]:
+        yield from nodes(cause)
+
+
 POLICY = '''
 apiVersion: neuraxis/v1
 kind: Policy
@@ -34,7 +42,7 @@ class Block(Dock):
         self.honest_ones_pass(server)
         self.a_large_one_asks(server)
         self.booked_on_file(server)
-        self.why(server)
+        self.why(server, decision)
         self.policies(server, decision)
         self.cli(server, "audit", "verify")
 
@@ -45,7 +53,7 @@ class Block(Dock):
         self.honest_ones_pass(server)
         self.a_large_one_asks(server)
         self.booked_on_file(server)
-        self.why(server)
+        self.why(server, decision)
 
     def answer(self, server, mail):
         """The run that answers a mail."""
@@ -109,10 +117,6 @@ class Block(Dock):
         self.assertEqual(seen[0]["endorsed"]["from"], ["request", "shop/open_orders", "untrusted/source/inbox"])
         self.assertNotIn("refused", seen[0]["endorsed"])
 
-    def calls(self, *acting):
-        """What is put before policies: every call of a tool."""
-        return ["shop/open_orders", "shop/find_order", *acting]
-
     def a_large_one_asks(self, server):
         run = self.answer(server, "m_89")
         asked = wait_for(
@@ -140,21 +144,24 @@ class Block(Dock):
         for order, _, _, email in file:
             self.assertEqual((written[order], count(email)), (email, 1))
 
-    def why(self, server):
-        text = self.cli(server, "why", "refund/A83")
-        print(f"$ neuraxis why refund/A83\n{text}")
-        flat = " ".join(text.split())
-        chain = [
-            "pay/refund/A83",
-            "← policies allowed pay/refund",
-            "← policy refunds@1/iban-from-record denied pay/refund.iban",
-            "← run answer-mail/m_88 by reflex/customer-mail",
-            "← mail.received mail/m_88",
-        ]
-        places = [flat.find(part) for part in chain]
-        self.assertEqual(places, sorted(places), text)
-        self.assertNotIn(-1, places, text)
-        self.assertTrue(flat.split("← ")[-1].startswith("mail.received mail/m_88"), text)
+    def why(self, server, decision):
+        """From the refund, and from what was denied before it, back to the mail."""
+        mail = ["← run answer-mail/m_88 by reflex/customer-mail", "← mail.received mail/m_88"]
+        denied = "← policy refunds@1/iban-from-record denied pay/refund.iban"
+        for target, chain in (
+            ("refund/A83", ["pay/refund/A83/on-file", "← policies allowed pay/refund", *mail]),
+            (decision, ["pay/refund/A83", "failed: PolicyDenied", denied, *mail]),
+        ):
+            text = self.cli(server, "why", target)
+            print(f"$ neuraxis why {target}\n{text}")
+            flat = " ".join(text.split())
+            places = [flat.find(part) for part in chain]
+            self.assertEqual(places, sorted(places), text)
+            self.assertNotIn(-1, places, text)
+            self.assertTrue(flat.split("← ")[-1].startswith("mail.received mail/m_88"), text)
+            kinds = [node["type"] for node in nodes(self.json(server, "why", target))]
+            for kind in ("guard.decided", "run.created", "reflex.fired", "mail.received"):
+                self.assertIn(kind, kinds)
 
     def policies(self, server, decision):
         self.assertRegex(self.cli(server, "policy", "test"), r"^7 passed, 0 failed")

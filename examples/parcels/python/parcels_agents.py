@@ -57,7 +57,7 @@ def cancel_refund(result: Dict[str, Any]) -> Dict[str, Any]:
     return _payment(f"/refunds/{result['key']}/cancel")
 
 
-@nx.step(effect="idempotent", retry=PATIENT)
+@nx.step(effect="idempotent", output="trusted", retry=PATIENT)
 def refund(order: str, cents: int, iban: str, *, key: nx.Key) -> Dict[str, Any]:
     """Books a refund under the step's idempotency key."""
     return _payment("/refunds", {"order": order, "cents": cents, "iban": iban}, key)

@@ -155,6 +155,7 @@ async fn redirect_and_refund(tools: Tools, ctx: Ctx, incident: Incident) -> Resu
         .key(&order.id)
         .idempotent()
         .retry(patient())
+        .trusted()
         .undo("cancel_refund")
         .approve(lead())
         .run(move |call, args| pay::refund(tools.clone(), call, args))
