@@ -184,6 +184,6 @@ class Block(Dock):
         (changed,) = diff["changes"]
         self.assertTrue(changed["decision"].startswith(decision.split("/")[0]))
         self.assertEqual((changed["before"]["outcome"], changed["after"]["outcome"]), ("deny", "ask"))
-        self.assertEqual(changed["after"]["clauses"], ["default/untrusted-sink"])
+        self.assertEqual([re.sub(r"@\d+", "", rule) for rule in changed["after"]["clauses"]], ["default/untrusted-sink"])
         # Nothing was applied: the policy is as it was.
         self.assertEqual(self.json(server, "get", "policy", "refunds")["metadata"]["generation"], 1)
