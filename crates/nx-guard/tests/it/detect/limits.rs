@@ -126,7 +126,9 @@ fn a_budget_that_ends_is_reported() {
     assert!(whole.complete && whole.scores.injection >= 90);
     // too few bytes, too few steps, too few findings: incomplete, whatever the scores say
     let few_bytes = detectors.scan(&text, Budget { bytes: 1000, ..Budget::default() });
-    assert!(!few_bytes.complete && few_bytes.bytes <= 1000 && few_bytes.scores.injection < 90);
+    assert!(!few_bytes.complete && few_bytes.bytes == 1000 && few_bytes.scores.injection < 90);
+    let enough = detectors.scan(&format!("{attack} {text}"), Budget { bytes: 1000, ..Budget::default() });
+    assert!(!enough.complete && enough.scores.injection >= 90);
     let few_steps = detectors.scan(&text, Budget { work: 100_000, ..Budget::default() });
     assert!(!few_steps.complete && few_steps.bytes < text.len());
     let many = "a@example.org ".repeat(50);
