@@ -19,7 +19,7 @@ import struct
 import sys
 import zlib
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Tuple
+from typing import Any, Dict, Iterable, List, NamedTuple, Tuple
 
 import numpy as np
 import scipy.sparse as sparse
@@ -112,7 +112,40 @@ def documents(pool: List[str], count: int, seed: int) -> List[str]:
     return found
 
 
-Rows = List[List[int]]
+class Corpus:
+    """Texts as a matrix: a row a word, a column a feature."""
+
+    def __init__(self, texts: List[List[List[int]]], size: int) -> None:
+        self.ends = np.cumsum([len(rows) for rows in texts])
+        columns = [key for rows in texts for row in rows for key in row]
+        pointers = np.cumsum([0] + [len(row) for rows in texts for row in rows])
+        self.words = sparse.csr_matrix((np.ones(len(columns)), columns, pointers), shape=(len(pointers) - 1, size))
+
+    def spans(self) -> List[Tuple[int, int]]:
+        return list(zip(np.concatenate([[0], self.ends[:-1]]).tolist(), self.ends.tolist()))
+
+    def peaks(self, weights: np.ndarray) -> List[Tuple[float, int, int]]:
+        """Of each text the highest leaky sum, and the words that it covers."""
+        gains = (self.words @ weights - DRIFT).tolist()
+        found = []
+        for first, end in self.spans():
+            best, total, start, where = -1e9, 0.0, first, (first, first)
+            for place in range(first, end):
+                if total <= 0:
+                    total, start = 0.0, place
+                total = KEEP * total + gains[place]
+                if total > best:
+                    best, where = total, (start, place + 1)
+            found.append((best, *where))
+        return found
+
+    def passages(self, spans: List[Tuple[int, int]]) -> Tuple[sparse.csr_matrix, np.ndarray]:
+        """The features of some words as the leaky sum counts them at the last one, and what the words cost."""
+        columns = [place for start, end in spans for place in range(start, end)]
+        values = [KEEP ** (end - 1 - place) for start, end in spans for place in range(start, end)]
+        pointers = np.cumsum([0] + [end - start for start, end in spans])
+        shares = sparse.csr_matrix((values, columns, pointers), shape=(len(spans), self.words.shape[0]))
+        return (shares @ self.words).tocsr(), -DRIFT * np.asarray(shares.sum(axis=1)).ravel()
 
 
 class Vocabulary:
@@ -129,45 +162,16 @@ class Vocabulary:
         self.keys = [key for key, of in seen.items() if len(of) > 1]
         self.index = {key: place for place, key in enumerate(self.keys)}
 
-    def rows(self, text: str) -> Rows:
-        return [[self.index[key] for key in row if key in self.index] for row in features.features(text)]
+    def corpus(self, texts: Iterable[str]) -> Corpus:
+        return Corpus(
+            [[[self.index[key] for key in row if key in self.index] for row in features.features(text)] for text in texts],
+            len(self.keys),
+        )
 
 
-def peak(rows: Rows, weights: np.ndarray) -> Tuple[float, int, int]:
-    """The highest leaky sum along a text, and the words that it covers."""
-    best, total, start, where = -1e9, 0.0, 0, (0, 0)
-    for place, row in enumerate(rows):
-        if total <= 0:
-            total, start = 0.0, place
-        total = KEEP * total + (float(weights[row].sum()) if row else 0.0) - DRIFT
-        if total > best:
-            best, where = total, (start, place + 1)
-    return best, where[0], where[1]
-
-
-def vector(rows: Rows, start: int, end: int) -> Dict[int, float]:
-    """The features of some words as the leaky sum counts them at the last one; -1 counts the words."""
-    found: Dict[int, float] = {}
-    for place in range(start, end):
-        share = KEEP ** (end - 1 - place)
-        found[-1] = found.get(-1, 0.0) + share
-        for key in rows[place]:
-            found[key] = found.get(key, 0.0) + share
-    return found
-
-
-def fit(vectors: List[Dict[int, float]], labels: np.ndarray, start: np.ndarray) -> np.ndarray:
+def fit(matrix: sparse.csr_matrix, offset: np.ndarray, labels: np.ndarray, start: np.ndarray) -> np.ndarray:
     """Logistic regression with a ridge; the drift is fixed."""
-    pointers, columns, values = [0], [], []
-    for found in vectors:
-        for key, value in found.items():
-            if key >= 0:
-                columns.append(key)
-                values.append(value)
-        pointers.append(len(columns))
-    matrix = sparse.csr_matrix((values, columns, pointers), shape=(len(vectors), len(start) - 1))
     transposed = matrix.T.tocsr()
-    offset = np.array([-DRIFT * found.get(-1, 0.0) for found in vectors])
 
     def loss(point: np.ndarray) -> Tuple[float, np.ndarray]:
         weights, bias = point[:-1], point[-1]
@@ -179,25 +183,22 @@ def fit(vectors: List[Dict[int, float]], labels: np.ndarray, start: np.ndarray) 
     return minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 120}).x
 
 
-def train(name: str, positive: List[Rows], negative: List[Rows], size: int) -> Tuple[np.ndarray, float]:
+def train(name: str, positive: Corpus, negative: Corpus) -> Tuple[np.ndarray, float]:
     """Alternates between finding the passage that scores highest in each text and fitting to those passages."""
-    wanted = [vector(rows, 0, len(rows)) for rows in positive]
+    wanted = positive.spans()
     unwanted = [
-        vector(rows, start, min(len(rows), start + 16)) for rows in negative for start in range(0, max(1, len(rows) - 6), 12)
+        (place, min(place + 16, end)) for start, end in negative.spans() for place in range(start, max(start + 1, end - 6), 12)
     ]
-    point = np.append(np.zeros(size), -3.0)
+    point = np.append(np.zeros(positive.words.shape[1]), -3.0)
     for turn in range(ROUNDS):
+        (first, first_cost), (second, second_cost) = positive.passages(wanted), negative.passages(unwanted)
         labels = np.array([1.0] * len(wanted) + [-1.0] * len(unwanted))
-        point = fit(wanted + unwanted, labels, point)
+        point = fit(sparse.vstack([first, second]).tocsr(), np.concatenate([first_cost, second_cost]), labels, point)
         weights, bias = point[:-1], point[-1]
-        added = 0
-        for rows in negative:
-            score, start, end = peak(rows, weights)
-            if rows and score + bias > -2.5:
-                unwanted.append(vector(rows, start, end))
-                added += 1
-        wanted = [vector(rows, *peak(rows, weights)[1:]) for rows in positive]
-        print(f"{name}: round {turn}, {len(unwanted)} passages unwanted, {added} new", file=sys.stderr)
+        found = [(start, end) for score, start, end in negative.peaks(weights) if end > start and score + bias > -2.5]
+        unwanted += found
+        wanted = [(start, end) for _, start, end in positive.peaks(weights)]
+        print(f"{name}: round {turn}, {len(unwanted)} passages unwanted, {len(found)} new", file=sys.stderr)
     return point[:-1], float(point[-1])
 
 
@@ -239,24 +240,23 @@ def main() -> int:
     training = [text for text in data if not text.held_out]
     vocabulary = Vocabulary(training)
 
-    def rows(kind: str, held: bool = False) -> List[Rows]:
-        return [vocabulary.rows(text.text) for text in data if text.kind == kind and text.held_out == held]
+    def chosen(held: bool, *kinds: str) -> List[str]:
+        return [text.text for text in data if text.kind in kinds and text.held_out == held]
 
-    pool = [text.text for text in training if text.kind == "benign"]
-    harmless = rows("benign") + [vocabulary.rows(text) for text in documents(pool, 1500, 1)]
-    attacks, requests = rows("attack"), rows("request") + rows("prompt")
-    size = len(vocabulary.keys)
+    harmless = chosen(False, "benign")
+    harmless += documents(harmless, 1500, 1)
+    corpus = vocabulary.corpus
     heads = [
-        train("override", attacks, requests + harmless, size),
-        train("instruction", attacks + requests, harmless, size),
+        train("override", corpus(chosen(False, "attack")), corpus(chosen(False, "request", "prompt") + harmless)),
+        train("instruction", corpus(chosen(False, "attack", "request", "prompt")), corpus(harmless)),
     ]
     packed, scale, kept = table(vocabulary.keys, [weights for weights, _ in heads])
-    figures: Dict[str, Any] = {"texts": len(data), "features": size, "kept": len(kept)}
+    figures: Dict[str, Any] = {"texts": len(data), "features": len(vocabulary.keys), "kept": len(kept)}
     numbers = struct.pack("<fff", KEEP, DRIFT, scale)
     for place, (name, (_, bias)) in enumerate(zip(BUDGETS, heads)):
         weights = np.array([kept.get(key, (0, 0))[place] * scale for key in vocabulary.keys])
         sums = {
-            kind: np.array([peak(found, weights)[0] + bias for found in rows(kind, True)])
+            kind: np.array([score + bias for score, _, _ in corpus(chosen(True, kind)).peaks(weights)])
             for kind in ("attack", "request", "prompt", "benign")
         }
         not_wanted = np.concatenate([sums["benign"], sums["prompt"]]) if name == "override" else sums["benign"]

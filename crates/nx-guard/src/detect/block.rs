@@ -35,10 +35,11 @@ impl<'a> Block<'a> {
         self.text.as_bytes().get(start..end.min(self.text.len())).unwrap_or_default()
     }
 
-    /// The end of the run of bytes from `start` that `fits`; at most `most` long.
+    /// The end of the run of bytes from `start` that `fits`; at most `most` long, and within no character.
     pub(super) fn run(&self, start: usize, most: usize, mut fits: impl FnMut(u8) -> bool) -> usize {
         let end = start.saturating_add(most).min(self.text.len());
-        start + self.slice(start, end).iter().take_while(|byte| fits(**byte)).count()
+        let run = self.slice(start, end).iter().take_while(|byte| fits(**byte)).count();
+        self.text.floor_char_boundary(start + run)
     }
 
     /// Whether one of `words`, which are in lower case, stands in the `within` bytes before `place`.

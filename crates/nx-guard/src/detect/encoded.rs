@@ -256,7 +256,7 @@ fn unescaped(block: &Block<'_>, start: usize) -> (Vec<u8>, usize, usize) {
         }
         place += 1;
     }
-    (decoded, place, count)
+    (decoded, block.text.floor_char_boundary(place), count)
 }
 
 /// Reads what was decoded, and says where it stood.

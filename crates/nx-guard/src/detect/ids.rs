@@ -151,7 +151,11 @@ pub(super) fn iban(number: &[u8]) -> bool {
             _ => return false,
         } % 97;
     }
-    rest == 1
+    // 02 to 98: others leave the same rest and are never given out
+    let check = number
+        .get(2..4)
+        .map_or(0, |two| two.iter().fold(0, |value, byte| value * 10 + u32::from(byte.wrapping_sub(b'0'))));
+    rest == 1 && (2..=98).contains(&check)
 }
 
 /// A social security number of the United States: three parts, of which none is nothing, and area codes that were given out.

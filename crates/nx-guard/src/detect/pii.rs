@@ -165,10 +165,10 @@ impl Groups {
 }
 
 fn digits(block: &Block<'_>, start: usize, end: usize) -> Option<(Kind, usize, u8)> {
-    // most numbers are short
+    // most numbers are short; one with a department of Corsica has six digits before its letter
     let near = block.slice(start, start + 24);
     let run = near.iter().take_while(|byte| byte.is_ascii_digit() || b" -./()".contains(byte));
-    if run.filter(|byte| byte.is_ascii_digit()).count() < 7 {
+    if run.filter(|byte| byte.is_ascii_digit()).count() < 6 {
         return None;
     }
     let token = block.slice(start, end);

@@ -28,6 +28,9 @@ pub struct Scanner<'d> {
     /// Up to here all is done.
     done: usize,
     taken: usize,
+    /// The budget of bytes is spent.
+    full: bool,
+    /// The budget of steps is spent.
     closed: bool,
     found: Found,
     words: Words,
@@ -47,6 +50,7 @@ impl<'d> Scanner<'d> {
             base: 0,
             done: 0,
             taken: 0,
+            full: false,
             closed: false,
             found: Found::new(budget),
             words: Words::new(),
@@ -65,11 +69,11 @@ impl<'d> Scanner<'d> {
 
     /// Takes in the next piece.
     pub fn push(&mut self, mut text: &str) {
-        while !text.is_empty() && !self.closed {
+        while !text.is_empty() && !self.full && !self.closed {
             let room = self.budget.bytes - self.taken;
             let cut = text.floor_char_boundary(room.min(BLOCK));
             if cut == 0 {
-                self.closed = true;
+                self.full = true;
                 self.found.cut = true;
                 return;
             }
