@@ -78,7 +78,7 @@ class Block(Dock):
     def explained(self, server, decision):
         text = self.cli(server, "explain", decision)
         print(f"$ neuraxis explain {decision}\n{text}")
-        first = r'^DENY pay/refund\.iban ← mail m_88 "/body" .*\(untrusted\), rule iban-from-record \(refunds@1\)$'
+        first = r'^DENY pay/refund\.iban ← mail m_88 "/body" \(untrusted; event 1 of the run\), rule iban-from-record \(refunds@1\)$'
         self.assertRegex(text.splitlines()[0], first)
         self.assertIn("would pass if: iban came from shop/find_order\n", text)
         explained = self.json(server, "explain", decision)
@@ -113,9 +113,11 @@ class Block(Dock):
         )
         events = self.json(server, "events", "--subject", f"run/{run}", "--from", "0", "--limit", "100")["items"]
         seen = [event["data"]["seen"] for event in events if event["data"].get("seen", {}).get("endorsed")]
-        self.assertEqual(len(seen), 1)
-        self.assertEqual(seen[0]["endorsed"]["from"], ["request", "shop/open_orders", "untrusted/source/inbox"])
-        self.assertNotIn("refused", seen[0]["endorsed"])
+        self.assertEqual(len(seen), 1, events)
+        endorsed = seen[0]["endorsed"]
+        self.assertEqual(endorsed["from"], ["request", "shop/open_orders", "untrusted/source/inbox"])
+        self.assertNotIn("refused", endorsed)
+        self.assertLessEqual(endorsed["bits"], 24, "one order of a list, one word of three, yes or no")
 
     def a_large_one_asks(self, server):
         run = self.answer(server, "m_89")
@@ -145,20 +147,22 @@ class Block(Dock):
             self.assertEqual((written[order], count(email)), (email, 1))
 
     def why(self, server, decision):
-        """From the refund, and from what was denied before it, back to the mail."""
-        mail = ["← run answer-mail/m_88 by reflex/customer-mail", "← mail.received mail/m_88"]
+        """From a refund, from what was denied before it and from what a person let pass, back to the mail."""
         denied = "← policy refunds@1/iban-from-record denied pay/refund.iban"
-        for target, chain in (
-            ("refund/A83", ["pay/refund/A83/on-file", "← policies allowed pay/refund", *mail]),
-            (decision, ["pay/refund/A83", "failed: PolicyDenied", denied, *mail]),
+        asked = "← policy refunds@1/over-limit asked about pay/refund.cents"
+        for mail, target, chain in (
+            ("m_88", "refund/A83", ["pay/refund/A83/on-file", "← policies allowed pay/refund"]),
+            ("m_88", decision, ["pay/refund/A83", "failed: PolicyDenied", denied]),
+            ("m_89", "refund/A24", ["pay/refund/A24", "← approved by local", ": it was late indeed", asked]),
         ):
             text = self.cli(server, "why", target)
             print(f"$ neuraxis why {target}\n{text}")
             flat = " ".join(text.split())
+            chain += [f"← run answer-mail/{mail} by reflex/customer-mail", f"← mail.received mail/{mail}"]
             places = [flat.find(part) for part in chain]
             self.assertEqual(places, sorted(places), text)
             self.assertNotIn(-1, places, text)
-            self.assertTrue(flat.split("← ")[-1].startswith("mail.received mail/m_88"), text)
+            self.assertTrue(flat.split("← ")[-1].startswith(f"mail.received mail/{mail}"), text)
             kinds = [node["type"] for node in nodes(self.json(server, "why", target))]
             for kind in ("guard.decided", "run.created", "reflex.fired", "mail.received"):
                 self.assertIn(kind, kinds)

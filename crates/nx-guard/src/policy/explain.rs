@@ -101,7 +101,7 @@ fn place(pointer: &str) -> String {
     pointer.strip_prefix('/').map_or_else(|| named(pointer), str::to_owned)
 }
 
-/// `mail m_88 "/body" #4711`.
+/// `mail m_88 "/body"`.
 fn found(value: &Mattered) -> String {
     let Some(evidence) = value.evidence.first() else {
         let sources: Vec<&str> = value.sources.iter().map(|source| bare(source)).collect();
@@ -109,8 +109,7 @@ fn found(value: &Mattered) -> String {
     };
     let source = bare(&evidence.source).replacen('/', " ", 1);
     let pointer = if evidence.pointer.is_empty() { String::new() } else { format!(" \"{}\"", evidence.pointer) };
-    let event = evidence.event.map(|event| format!(" (event {event} of the run)")).unwrap_or_default();
-    format!("{source}{pointer}{event}")
+    format!("{source}{pointer}")
 }
 
 fn bare(source: &str) -> &str {
@@ -125,7 +124,9 @@ fn write_spoke(f: &mut fmt::Formatter<'_>, tool: &str, spoke: &Spoke, mark: &str
     }
     for value in &spoke.values {
         let (place, found, how) = (place(&value.pointer), found(value), standing(value.standing));
-        writeln!(f, "{mark}{word} {tool}.{place} ← {found} ({how}), rule {} ({})", reason.clause, reason.policy)?;
+        let event = value.evidence.first().and_then(|evidence| evidence.event);
+        let event = event.map(|event| format!("; event {event} of the run")).unwrap_or_default();
+        writeln!(f, "{mark}{word} {tool}.{place} ← {found} ({how}{event}), rule {} ({})", reason.clause, reason.policy)?;
     }
     Ok(())
 }
