@@ -252,7 +252,9 @@ class Surfaces(Journey):
         edited = self.json(server, "runs", "fork", run, "--at", "2", "--result", '"nothing was paid"')["run"]
         self.assertEqual(self.ended(server, edited)["result"][0], "nothing was paid")
         other = self.json(server, "runs", "fork", run, "--at", "1", "--input", '{"order": "f2"}')["run"]
-        self.assertEqual((self.ended(server, other)["status"], self.ended(server, other)["input"]), ("completed", {"order": "f2"}))
+        ended = self.ended(server, other)
+        self.assertEqual((ended["status"], ended["input"]), ("failed", {"order": "f2"}))
+        self.assertEqual(ended["error"]["type"], "SimulatedEffect", "with another input the record has no value for it")
         self.assertEqual((self.effects("pay"), self.effects("post")), effects, "still nothing was done")
         self.assertIn("fork at step 4 at the latest", self.cli(server, "runs", "fork", run, "--at", "9", expect=1))
         live = self.json(server, "runs", "fork", run, "--at", "2", "--live")["run"]

@@ -2,6 +2,7 @@
 
 mod approvals;
 mod audit;
+mod describe;
 mod guard;
 mod health;
 pub(crate) mod journal;
@@ -22,10 +23,7 @@ use axum::{
 };
 use utoipa::{
     Modify, OpenApi,
-    openapi::{
-        ResponseBuilder,
-        security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
-    },
+    openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
 use utoipa_axum::router::OpenApiRouter;
 
@@ -55,32 +53,8 @@ impl Modify for Bearer {
 
 fn described() -> OpenApiRouter<Shared> {
     let mut router = operations();
-    refusals(router.get_openapi_mut());
+    describe::complete(router.get_openapi_mut());
     router
-}
-
-/// What any operation on the log may answer, whatever it is about: it is shutting down, and, where it writes, it has no
-/// room.
-fn refusals(document: &mut utoipa::openapi::OpenApi) {
-    let problem = |description: &str| {
-        let body = utoipa::openapi::Ref::from_schema_name("ProblemBody");
-        let content = utoipa::openapi::ContentBuilder::new().schema(Some(body)).build();
-        ResponseBuilder::new().description(description).content("application/problem+json", content).build()
-    };
-    for item in document.paths.paths.values_mut() {
-        let writing = [&mut item.post, &mut item.put, &mut item.delete].into_iter().flatten();
-        for operation in writing {
-            let refusals = [("503", "The log takes no work now"), ("507", "The log has no room")];
-            for (status, description) in refusals {
-                let answers = &mut operation.responses.responses;
-                answers.entry(status.to_owned()).or_insert_with(|| problem(description).into());
-            }
-        }
-        if let Some(reading) = &mut item.get {
-            let answers = &mut reading.responses.responses;
-            answers.entry("503".to_owned()).or_insert_with(|| problem("The server is shutting down").into());
-        }
-    }
 }
 
 fn operations() -> OpenApiRouter<Shared> {

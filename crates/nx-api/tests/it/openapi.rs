@@ -19,10 +19,15 @@ const FREE: &str = "
 fn every_answer_and_request_names_its_fields() {
     let document = serde_json::to_value(nx_api::openapi()).expect("a document");
     let free: BTreeSet<&str> = FREE.lines().map(str::trim).collect();
-    let mut seen = 0;
+    let (mut seen, mut names) = (0, BTreeSet::new());
     for (path, operations) in document["paths"].as_object().expect("paths") {
         for (method, operation) in operations.as_object().expect("operations") {
             let name = format!("{} {path}", method.to_uppercase());
+            let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
+            assert!(names.insert(id), "{name}: another operation has the name {}", operation["operationId"]);
+            for answer in operation["responses"].as_object().expect("answers").values() {
+                assert_ne!(answer["description"].as_str().unwrap_or_default(), "", "{name}: {answer}");
+            }
             let answers = operation["responses"].as_object().expect("answers").values();
             for part in answers.chain(operation.get("requestBody")) {
                 let Some(schema) = part.pointer("/content/application~1json/schema") else { continue };

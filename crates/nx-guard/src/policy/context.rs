@@ -1,15 +1,23 @@
 //! A call as Cedar sees it: principal, tool and agent as entities, and a context with what the clauses that are asked look
 //! at, and no more: a call may carry a megabyte.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+};
 
 use cedar_policy::{Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request, RestrictedExpression};
 use serde_json::Value;
 
-use super::{expr::Needs, shape, value};
+use super::{
+    expr::{Names, Needs},
+    shape::{self, Shape},
+    value,
+};
 use crate::{
     Error,
-    call::{Call, Sinks, argument},
+    call::{Call, argument},
+    decision::Standing,
 };
 
 /// The name that an argument has where the arguments are no object: a text that leaves the run.
@@ -101,17 +109,10 @@ impl Builder<'_> {
         if self.needs.iter().any(|needs| !needs.from.is_none()) {
             members.push(("from".to_owned(), record(self.from())?));
         }
-        if self.wants("sinks") {
-            members.push(("sinks".to_owned(), record(sinks(&call.sinks()))?));
-        }
-        if self.wants("scores") {
-            let scores = [
-                ("injection", call.facts.scores.injection),
-                ("pii", call.facts.scores.pii),
-                ("secrets", call.facts.scores.secrets),
-            ];
-            let scores = scores.map(|(name, score)| (name.to_owned(), RestrictedExpression::new_long(score.into())));
-            members.push(("scores".to_owned(), record(scores.into())?));
+        for (name, within) in [("sinks", self.sinks()), ("scores", self.scores())] {
+            if !within.is_empty() {
+                members.push((name.to_owned(), record(within)?));
+            }
         }
         for (name, is) in
             [("acts", call.acts()), ("asked", call.traced.asked), ("leaks", call.leaks()), ("named", call.traced.named)]
@@ -147,7 +148,9 @@ impl Builder<'_> {
             if !self.needs.iter().any(|needs| needs.args.has(name)) {
                 return;
             }
-            match value::cedar(value, &shape::argument(call.tool, name)) {
+            // The declared type says what a number is; of other values it says nothing.
+            let shape = if value.is_string() { Shape::Open } else { shape::argument(call.tool, name) };
+            match value::cedar(value, &shape) {
                 Ok(Some(value)) => members.push((name.to_owned(), value)),
                 Ok(None) => {}
                 Err(why) => {
@@ -162,15 +165,48 @@ impl Builder<'_> {
         members
     }
 
+    /// Names of arguments by how they stand. Each set holds what stands worse as well: else an argument that falls from
+    /// ambiguous to untrusted would leave a set that a clause looks at, and the clause would let it through.
+    fn sinks(&self) -> Members {
+        let sets = [
+            ("sinks.untrusted", Standing::Untrusted),
+            ("sinks.unclear", Standing::Context),
+            ("sinks.ambiguous", Standing::Ambiguous),
+        ];
+        let mut members = Members::new();
+        for (name, least) in sets {
+            if self.wants(name) {
+                let falls = self.call.traced.origins.iter().filter(|origin| origin.sink && origin.standing >= least);
+                let names: BTreeSet<Cow<'_, str>> = falls.map(|origin| named(&origin.pointer)).collect();
+                let names = names.into_iter().map(|name| RestrictedExpression::new_string(name.into_owned()));
+                members.push((last(name), RestrictedExpression::new_set(names)));
+            }
+        }
+        members
+    }
+
+    fn scores(&self) -> Members {
+        let scores = self.call.facts.scores;
+        [("scores.injection", scores.injection), ("scores.pii", scores.pii), ("scores.secrets", scores.secrets)]
+            .into_iter()
+            .filter(|(name, _)| self.wants(name))
+            .map(|(name, score)| (last(name), RestrictedExpression::new_long(score.into())))
+            .collect()
+    }
+
     /// The sources of each argument that is looked at. One that is declared, or that a sink names, is there even if it is
     /// not passed.
     fn from(&self) -> Members {
         let wanted = |name: &str| self.needs.iter().any(|needs| needs.from.has(name));
-        let mut from: BTreeMap<String, BTreeSet<&str>> = shape::names(self.call.tool)
-            .into_iter()
-            .filter(|name| wanted(name))
-            .map(|name| (name.to_owned(), BTreeSet::new()))
-            .collect();
+        let mut from: BTreeMap<Cow<'_, str>, BTreeSet<&str>> = BTreeMap::new();
+        if self.needs.iter().any(|needs| needs.from == Names::All) {
+            from.extend(shape::names(self.call.tool).into_iter().map(|name| (Cow::Borrowed(name), BTreeSet::new())));
+        }
+        for name in self.needs.iter().flat_map(|needs| needs.from.iter()) {
+            if shape::is_name(self.call.tool, name) {
+                from.insert(Cow::Borrowed(name), BTreeSet::new());
+            }
+        }
         for origin in &self.call.traced.origins {
             let name = named(&origin.pointer);
             if wanted(&name) {
@@ -179,19 +215,19 @@ impl Builder<'_> {
         }
         let source = |id: &str| RestrictedExpression::new_entity_uid(uid(&self.types.source, id));
         from.into_iter()
-            .map(|(name, sources)| (name, RestrictedExpression::new_set(sources.into_iter().map(source))))
+            .map(|(name, sources)| (name.into_owned(), RestrictedExpression::new_set(sources.into_iter().map(source))))
             .collect()
     }
 
     fn entities(&self) -> Result<(EntityUid, Entities), Error> {
         let (call, types) = (self.call, self.types);
         let principal = uid(&types.user, &call.facts.principal);
-        let roles: HashSet<EntityUid> = call.facts.roles.iter().map(|role| uid(&types.role, role)).collect();
-        let mut attributes = std::collections::HashMap::new();
-        if self.needs.iter().any(|needs| needs.principal) {
-            let names = call.facts.roles.iter().map(|role| RestrictedExpression::new_string(role.clone()));
-            attributes.insert("roles".to_owned(), RestrictedExpression::new_set(names));
+        if !self.needs.iter().any(|needs| needs.graph) {
+            return Ok((principal, Entities::empty()));
         }
+        let roles: HashSet<EntityUid> = call.facts.roles.iter().map(|role| uid(&types.role, role)).collect();
+        let names = call.facts.roles.iter().map(|role| RestrictedExpression::new_string(role.clone()));
+        let attributes = HashMap::from([("roles".to_owned(), RestrictedExpression::new_set(names))]);
         let person = Entity::new(principal.clone(), attributes, roles).map_err(|error| undecided(&error))?;
         let toolset = toolset(&call.tool.name).map(|toolset| uid(&types.toolset, toolset));
         let tool = Entity::new_no_attrs(uid(&types.tool, &call.tool.name), toolset.into_iter().collect());
@@ -201,26 +237,21 @@ impl Builder<'_> {
 }
 
 /// The name of the argument that a pointer lies in.
-pub(super) fn named(pointer: &str) -> String {
-    if pointer.is_empty() { TEXT.to_owned() } else { argument(pointer) }
+pub(super) fn named(pointer: &str) -> Cow<'_, str> {
+    match pointer.split('/').nth(1) {
+        None => Cow::Borrowed(TEXT),
+        Some(name) if name.contains('~') => Cow::Owned(argument(pointer)),
+        Some(name) => Cow::Borrowed(name),
+    }
+}
+
+/// `untrusted` of `sinks.untrusted`.
+fn last(name: &str) -> String {
+    name.split_once('.').map_or(name, |(_, last)| last).to_owned()
 }
 
 fn record(members: Members) -> Result<RestrictedExpression, Error> {
     RestrictedExpression::new_record(members).map_err(|error| undecided(&error))
-}
-
-/// Names of arguments by how they stand. Each set holds what stands worse as well: else an argument that falls from
-/// ambiguous to untrusted would leave a set that a clause looks at, and the clause would let it through.
-fn sinks(sinks: &Sinks) -> Members {
-    let text =
-        |name: &String| RestrictedExpression::new_string(if name.is_empty() { TEXT.to_owned() } else { name.clone() });
-    let untrusted: BTreeSet<&String> = sinks.untrusted.iter().collect();
-    let unclear: BTreeSet<&String> = sinks.unclear.iter().chain(untrusted.iter().copied()).collect();
-    let ambiguous: BTreeSet<&String> = sinks.ambiguous.iter().chain(unclear.iter().copied()).collect();
-    [("untrusted", untrusted), ("unclear", unclear), ("ambiguous", ambiguous)]
-        .into_iter()
-        .map(|(name, set)| (name.to_owned(), RestrictedExpression::new_set(set.into_iter().map(text))))
-        .collect()
 }
 
 /// The time in Cedar's form, to the millisecond.

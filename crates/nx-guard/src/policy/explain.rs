@@ -98,7 +98,7 @@ fn standing(standing: Standing) -> &'static str {
 
 /// `/iban` as `iban`, `/items/0/to` as `items/0/to`.
 fn place(pointer: &str) -> String {
-    pointer.strip_prefix('/').map_or_else(|| named(pointer), str::to_owned)
+    pointer.strip_prefix('/').map_or_else(|| named(pointer).into_owned(), str::to_owned)
 }
 
 /// `mail m_88 "/body"`.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use cedar_policy::pst::{Clause, EntityUID, Expr, Literal, Var};
+use cedar_policy::pst::{BinaryOp, Clause, EntityUID, Expr, Literal, Var};
 
 /// Names of members that are looked at.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,8 +25,23 @@ impl Names {
         }
     }
 
+    /// Whether one that starts so is among them.
+    pub(super) fn has_within(&self, prefix: &str) -> bool {
+        match self {
+            Self::None => false,
+            Self::Some(names) => names.iter().any(|name| name.starts_with(prefix)),
+            Self::All => true,
+        }
+    }
+
     pub(super) fn is_none(&self) -> bool {
         matches!(self, Self::None)
+    }
+
+    /// The names, where they are known.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &str> {
+        let names = if let Self::Some(names) = self { Some(names) } else { None };
+        names.into_iter().flatten().map(String::as_str)
     }
 
     fn add(&mut self, name: Option<&str>) {
@@ -49,6 +64,10 @@ impl Names {
     }
 }
 
+/// The members of the records within the context.
+pub(super) const MEMBERS: [&str; 6] =
+    ["sinks.untrusted", "sinks.unclear", "sinks.ambiguous", "scores.injection", "scores.pii", "scores.secrets"];
+
 /// What is looked at.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Needs {
@@ -58,8 +77,8 @@ pub(super) struct Needs {
     pub(super) from: Names,
     /// Other members of the context.
     pub(super) members: Names,
-    /// Members of the principal.
-    pub(super) principal: bool,
+    /// Entities: what is in what, and the principal's members.
+    pub(super) graph: bool,
     /// `Source::"…"` in the text.
     pub(super) sources: BTreeSet<String>,
     /// Entities that are no sources.
@@ -82,7 +101,7 @@ impl Needs {
         self.args.join(&other.args);
         self.from.join(&other.from);
         self.members.join(&other.members);
-        self.principal |= other.principal;
+        self.graph |= other.graph;
         self.sources.extend(other.sources.iter().cloned());
         self.entities.extend(other.entities.iter().cloned());
     }
@@ -93,12 +112,12 @@ impl Needs {
         }
         match expr {
             Expr::Literal(Literal::EntityUID(uid)) => self.entity(uid),
-            Expr::Var(Var::Principal) | Expr::Literal(_) | Expr::Slot(_) | Expr::Unknown { .. } => {}
-            Expr::GetAttr { expr, .. } | Expr::HasAttr { expr, .. } => {
-                self.principal |= matches!(&**expr, Expr::Var(Var::Principal));
-                self.walk(expr);
+            Expr::Var(Var::Principal) => self.graph = true,
+            other => {
+                self.graph |=
+                    matches!(other, Expr::BinaryOp { op: BinaryOp::In, .. } | Expr::Is { in_expr: Some(_), .. });
+                children(other).into_iter().for_each(|child| self.walk(child));
             }
-            other => children(other).into_iter().for_each(|child| self.walk(child)),
         }
     }
 
@@ -115,6 +134,12 @@ impl Needs {
         match path {
             ["args", rest @ ..] => self.args.add(rest.first().copied()),
             ["from", rest @ ..] => self.from.add(rest.first().copied()),
+            // Of these, each member is looked at by itself.
+            [record @ ("sinks" | "scores"), member, ..] => self.members.add(Some(&format!("{record}.{member}"))),
+            [record @ ("sinks" | "scores")] => MEMBERS
+                .iter()
+                .filter(|member| member.starts_with(record))
+                .for_each(|member| self.members.add(Some(member))),
             [member, ..] => self.members.add(Some(member)),
             [] => {
                 self.args = Names::All;

@@ -86,7 +86,8 @@ fn arguments(call: &Call<'_>, decision: &Decision) -> Vec<String> {
     let doubtful =
         call.traced.origins.iter().filter(|origin| !origin.standing.is_trusted()).map(|origin| origin.pointer.as_str());
     let mut seen = BTreeSet::new();
-    pointed.chain(doubtful).map(named).filter(|name| seen.insert(name.clone())).take(MAX_ARGUMENTS).collect()
+    let names = pointed.chain(doubtful).map(|pointer| named(pointer).into_owned());
+    names.filter(|name| seen.insert(name.clone())).take(MAX_ARGUMENTS).collect()
 }
 
 /// The arguments as if this one had come from that source.

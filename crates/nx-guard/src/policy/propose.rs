@@ -105,7 +105,7 @@ struct Conditions<'a> {
 
 impl<'a> Conditions<'a> {
     fn of(call: &'a Call<'a>, clauses: &[&Clause]) -> Result<Self, Error> {
-        let looks_at = |member: &str| clauses.iter().any(|clause| clause.needs.members.has(member));
+        let looks_at = |member: &str| clauses.iter().any(|clause| clause.needs.members.has_within(member));
         let whole = clauses.iter().any(|clause| clause.needs.args == Names::All);
         let everything = whole || (looks_at("leaks") && call.leaks());
         let seen = |name: &str| clauses.iter().any(|clause| clause.needs.args.has(name) || clause.needs.from.has(name));
@@ -135,7 +135,7 @@ impl<'a> Conditions<'a> {
         let doubtful: BTreeSet<String> = origins
             .iter()
             .filter(|origin| origin.sink && !origin.standing.is_trusted())
-            .map(|origin| named(&origin.pointer))
+            .map(|origin| named(&origin.pointer).into_owned())
             .collect();
         conditions.lines.push(if doubtful.is_empty() {
             "context.sinks.ambiguous.isEmpty()".to_owned()

@@ -79,7 +79,13 @@ pub(super) fn argument(tool: &Tool, name: &str) -> Shape {
 pub(super) fn names(tool: &Tool) -> BTreeSet<&str> {
     let declared = tool.input_schema.get("properties").and_then(Value::as_object);
     let sinks = tool.sinks.iter().flatten().filter_map(|sink| sink.root());
-    declared.into_iter().flat_map(|names| names.keys().map(String::as_str)).take(MAX_PROPERTIES).chain(sinks).collect()
+    declared.into_iter().flat_map(|names| names.keys().map(String::as_str)).chain(sinks).collect()
+}
+
+/// Whether [`names`] has this name.
+pub(super) fn is_name(tool: &Tool, name: &str) -> bool {
+    tool.input_schema.get("properties").is_some_and(|properties| properties.get(name).is_some())
+        || tool.sinks.iter().flatten().any(|sink| sink.root() == Some(name))
 }
 
 /// The type that a schema says, and whether null is allowed besides.

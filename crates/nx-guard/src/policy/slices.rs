@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cedar_policy::{PolicyId, PolicySet};
+use cedar_policy::{Policy, PolicyId, PolicySet, pst};
 
 use super::{
     clause::{About, Clause, Does, Whom},
@@ -22,11 +22,25 @@ pub(super) struct Part {
 
 impl Part {
     fn add(&mut self, number: usize, clause: &Clause) -> Result<(), Error> {
-        let policy = clause.policy.new_id(PolicyId::new(number.to_string()));
+        let policy = bare(clause).map_err(|error| undecided(&error))?.new_id(PolicyId::new(number.to_string()));
         self.policies.add(policy).map_err(|error| undecided(&error))?;
         self.numbers.push(number);
         self.needs.join(&clause.needs);
         Ok(())
+    }
+}
+
+/// The clause without what its slice says already: a slice is asked only about calls of its tool, by its principals. Cedar
+/// need not find that out again, nor be told who is in what.
+fn bare(clause: &Clause) -> Result<Policy, pst::PstConstructionError> {
+    let mut body = clause.policy.to_pst()?.body().clone();
+    body.principal = pst::PrincipalConstraint::Any;
+    body.action = pst::ActionConstraint::Any;
+    let body = body.with_annotations(BTreeMap::new());
+    match pst::StaticPolicy::try_from(body) {
+        Ok(policy) => Policy::from_pst(pst::Policy::Static(policy)),
+        // With a slot it is no clause: none is read that has one.
+        Err(_) => Ok(clause.policy.clone()),
     }
 }
 

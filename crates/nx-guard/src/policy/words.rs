@@ -40,7 +40,7 @@ pub(super) fn reason(clause: &Clause, outcome: Outcome, failed: Option<&str>, ca
 fn pointers(needs: &Needs, call: &Call<'_>) -> Vec<String> {
     let traced = call.traced;
     let mut found: Vec<&str> = Vec::new();
-    if needs.members.has("sinks") {
+    if needs.members.has_within("sinks") {
         found.extend(
             traced
                 .origins
@@ -71,7 +71,7 @@ fn pointers(needs: &Needs, call: &Call<'_>) -> Vec<String> {
 }
 
 fn made(clause: &Clause, pointers: &[String], call: &Call<'_>) -> String {
-    let about_labels = !clause.needs.from.is_none() || clause.needs.members.has("sinks");
+    let about_labels = !clause.needs.from.is_none() || clause.needs.members.has_within("sinks");
     let stands: Vec<String> = (pointers.iter())
         .filter_map(|pointer| call.traced.origins.iter().find(|origin| origin.pointer == *pointer))
         .take(MAX_NAMED)
