@@ -254,7 +254,7 @@ class Surfaces(Journey):
         other = self.json(server, "runs", "fork", run, "--at", "1", "--input", '{"order": "f2"}')["run"]
         ended = self.ended(server, other)
         self.assertEqual((ended["status"], ended["input"]), ("failed", {"order": "f2"}))
-        self.assertEqual(ended["error"]["type"], "SimulatedEffect", "with another input the record has no value for it")
+        self.assertIn("SimulatedEffect", str(ended["error"]), "with another input the record has no value for it")
         self.assertEqual((self.effects("pay"), self.effects("post")), effects, "still nothing was done")
         self.assertIn("fork at step 4 at the latest", self.cli(server, "runs", "fork", run, "--at", "9", expect=1))
         live = self.json(server, "runs", "fork", run, "--at", "2", "--live")["run"]
