@@ -126,7 +126,11 @@ fn write_spoke(f: &mut fmt::Formatter<'_>, tool: &str, spoke: &Spoke, mark: &str
         let (place, found, how) = (place(&value.pointer), found(value), standing(value.standing));
         let event = value.evidence.first().and_then(|evidence| evidence.event);
         let event = event.map(|event| format!("; event {event} of the run")).unwrap_or_default();
-        writeln!(f, "{mark}{word} {tool}.{place} ← {found} ({how}{event}), rule {} ({})", reason.clause, reason.policy)?;
+        writeln!(
+            f,
+            "{mark}{word} {tool}.{place} ← {found} ({how}{event}), rule {} ({})",
+            reason.clause, reason.policy
+        )?;
     }
     Ok(())
 }
