@@ -68,7 +68,7 @@ test("runs, their timeline, an approval, the journal and why", { timeout: 180_00
   await shot("runs");
 
   await page.getByRole("link", { name: "Approvals" }).click();
-  const card = page.locator("article.approval.waiting").first();
+  const card = page.locator("article.approval.waiting", { hasText: "A17" });
   await card.waitFor({ timeout: 60_000 });
   await shot("approvals");
   const runLink = card.locator("a").first();
@@ -112,7 +112,7 @@ test("the guard asks: its approval says why and from where; a policy denies: the
   const problems = watched();
   const { session, check, until } = await open(url);
 
-  const asked = await check("pay/refund", WRONG);
+  const asked = await check("bank/refund", WRONG);
   assert.equal(asked.decision, "ask");
   await page.goto(`${url}/approvals/${asked.approval}`);
   const card = page.locator("article.approval.waiting");
@@ -125,25 +125,25 @@ test("the guard asks: its approval says why and from where; a policy denies: the
   await fits("approval-guard");
 
   await call(url, "/api/apply", { manifests: [POLICY] });
-  const denied = await until("deny", "pay/refund", WRONG);
+  const denied = await until("deny", "bank/refund", WRONG);
 
   // The list: newest first, filtered, and on to the explanation.
   await page.getByRole("link", { name: "Decisions" }).first().click();
   const rows = page.locator("table.decisions tbody tr");
-  await rows.filter({ hasText: "refunds@1/iban-from-record" }).first().waitFor({ timeout: 30_000 });
+  await rows.filter({ hasText: "accounts@1/iban-from-record" }).first().waitFor({ timeout: 30_000 });
   await page.getByLabel("Outcome").selectOption("deny");
-  await page.getByLabel("Call").fill("pay/refund");
+  await page.getByLabel("Call").fill("bank/refund");
   await page.getByLabel("Call").press("Enter");
   await page.waitForFunction(() => {
     const all = [...document.querySelectorAll("table.decisions tbody tr")];
-    return all.length > 0 && all.every((row) => row.textContent.includes("deny") && row.textContent.includes("pay/refund"));
+    return all.length > 0 && all.every((row) => row.textContent.includes("deny") && row.textContent.includes("bank/refund"));
   });
   await shot("decisions");
   await fits("decisions");
-  await rows.first().getByRole("link", { name: "pay/refund" }).press("Enter");
+  await rows.first().getByRole("link", { name: "bank/refund" }).press("Enter");
 
-  await page.locator("h1", { hasText: "pay/refund" }).waitFor();
-  assert.match(await page.locator(".sentences").innerText(), /^DENY pay\/refund\.iban ← [^]*mail/);
+  await page.locator("h1", { hasText: "bank/refund" }).waitFor();
+  assert.match(await page.locator(".sentences").innerText(), /^DENY bank\/refund\.iban ← [^]*mail/);
   assert.match(await page.locator(".flip").innerText(), /would (pass|only ask) if iban came from shop\/find_order/);
   const row = page.locator("table.origins tr", { hasText: "iban" });
   assert.match(await row.innerText(), /untrusted/);
@@ -154,23 +154,23 @@ test("the guard asks: its approval says why and from where; a policy denies: the
   await row.getByRole("link", { name: /^event \d+$/ }).first().click();
   const event = page.locator("article.event");
   await event.getByText(MAIL).first().waitFor({ timeout: 30_000 });
-  await page.locator("tr.told", { hasText: "policy refunds@1/iban-from-record denied pay/refund" }).waitFor();
+  await page.locator("tr.told", { hasText: "policy accounts@1/iban-from-record denied bank/refund" }).waitFor();
   await shot("run-guard");
   await fits("run-guard");
 
   await page.locator("tr.told a", { hasText: "iban-from-record" }).click();
-  await page.locator(".clauses a", { hasText: "refunds@1/iban-from-record" }).click();
+  await page.locator(".clauses a", { hasText: "accounts@1/iban-from-record" }).click();
   await page.locator(".cedar .marked", { hasText: '@id("iban-from-record")' }).waitFor();
   const written = page.locator("table.tests tr", { hasText: "a mail's account" });
   await page.getByRole("button", { name: "run the tests" }).click();
   await written.getByText("passed").waitFor();
-  await page.locator("table.decisions tr", { hasText: "pay/refund" }).waitFor();
+  await page.locator("table.decisions tr", { hasText: "bank/refund" }).waitFor();
   await shot("policy");
   await fits("policy");
 
   await page.getByRole("link", { name: "Policies" }).click();
-  const policy = page.locator("table.policies tr", { hasText: "refunds" });
-  assert.match(await policy.innerText(), /refunds\s+enforce\s+1\s+1\s+1/);
+  const policy = page.locator("table.policies tr", { hasText: "accounts" });
+  assert.match(await policy.innerText(), /accounts\s+enforce\s+1\s+1\s+1/);
   await shot("policies");
 
   const named = await (await fetch(`${url}/api/guard/explain?of=${denied.id}`)).json();

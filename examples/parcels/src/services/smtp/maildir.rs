@@ -88,7 +88,12 @@ impl Maildir {
             let part = self.0.join(part);
             for entry in fs::read_dir(&part).map_err(Error::file(&part))? {
                 let path = entry.map_err(Error::file(&part))?.path();
-                mails.push(read(&path).map_err(Error::file(&path))?);
+                match read(&path) {
+                    Ok(mail) => mails.push(mail),
+                    // Just read by somebody: it is in `cur` by now, which is listed next.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(Error::file(&path)(error)),
+                }
             }
         }
         mails.sort_by(|a, b| a.file.cmp(&b.file));
