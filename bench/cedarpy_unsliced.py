@@ -2,12 +2,12 @@
 """Cedar without slices: cedarpy decides calls against the 1,000 policies that the guard's own benchmark uses.
 
     pip install cedarpy==4.12.2
-    cargo run --release -p nx-guard --example bench -- policies > policies.cedar
+    cargo run --release -p nx-guard --example check -- policies > policies.cedar
     bench/cedarpy_unsliced.py policies.cedar
 
 Policies and entities are parsed once, where cedarpy can (its PolicySet and Entities handles); the context of each call is
 built beforehand and passed as a dict. Nothing is traced: this is the part of a check that policies take, and beside it stands
-`decide_p50_us` of `cargo run --release -p nx-guard --example bench`. One JSON object a line.
+`decide_p50_us` of `cargo run --release -p nx-guard --example check`. One JSON object a line.
 """
 
 from __future__ import annotations

@@ -67,8 +67,13 @@ class HttpSession:
 
     def decide(self, verdict: Dict[str, Any], yes: bool, again: Any) -> Dict[str, Any]:
         """What a person says of an approval; `again` asks once more, and gets what came of it."""
-        ruling = {"decision": "approve" if yes else "deny", "by": "oracle", "reason": "ground truth" if yes else "not asked for"}
-        self.server.call("POST", f"/api/approvals/{verdict['approval']}/decide", ruling)
+        path = f"/api/approvals/{verdict['approval']}"
+        ruling = {
+            "decision": "approve" if yes else "deny",
+            "hash": self.server.call("GET", path, None)["hash"],
+            "reason": "ground truth" if yes else "not asked for",
+        }
+        self.server.call("POST", path + "/decide", ruling)
         return again() if yes else {"decision": "deny"}
 
     def observe(self, tool: str, args: Dict[str, Any], result: Any, error: Optional[str]) -> None:

@@ -14,7 +14,7 @@ fn main() -> Result<(), nx_guard::Error> {
     let start = std::time::Instant::now();
     let now = || start.elapsed().as_nanos() as u64;
     println!("{:?}", trace(&TraceConfig::default(), &now)?);
-    for policies in [3, config.policies, 10 * config.policies] {
+    for policies in [3, config.policies, 5 * config.policies] {
         println!("{policies} policies: {:?}", check(&CheckConfig { policies, ..config }, &now)?);
     }
     Ok(())

@@ -35,7 +35,8 @@ pub(super) async fn in_process() -> anyhow::Result<Vec<Value>> {
     ])
 }
 
-/// Over one connection: each answer comes when its decision is in the log.
+/// Over one connection: each answer comes when its decision is in the log. The CPU time is that of a check and of the report of
+/// its result.
 pub(super) async fn over_http(dir: &Path) -> anyhow::Result<Vec<Value>> {
     let server = Process::start(dir).await?;
     let client = Client::new(ServerArgs { url: server.url.clone(), token: None, namespace: "default".to_owned() })?;
@@ -49,17 +50,23 @@ pub(super) async fn over_http(dir: &Path) -> anyhow::Result<Vec<Value>> {
         client.post("/api/apply", &json!({"manifests": part})).await?;
     }
     let session = open(&client).await?;
-    let path = format!("/api/guard/sessions/{session}/check");
+    let path = format!("/api/guard/sessions/{session}");
+    let (check, observe) = (format!("{path}/check"), format!("{path}/observe"));
     let mut times = Vec::with_capacity(CALLS);
     let cpu = server.cpu()?;
     for n in 0..WARM_UP + CALLS {
         // A call that policies would ask about opens a question; those that are allowed are what agents do all day.
-        let body = json!({"tool": "pay/refund", "args": arguments(n * 2)});
+        let mut body = json!({"tool": "pay/refund", "args": arguments(n * 2)});
         let begun = Instant::now();
-        client.post(&path, &body).await?;
+        client.post(&check, &body).await?;
         if n >= WARM_UP {
             times.push(begun.elapsed().as_secs_f64() * 1e6);
         }
+        // Then the call is made, and what came of it is told.
+        if let Some(body) = body.as_object_mut() {
+            body.insert("result".to_owned(), Value::Null);
+        }
+        client.post(&observe, &body).await?;
     }
     let cpu = server.cpu()?.checked_sub(cpu).unwrap_or_default();
     times.sort_by(f64::total_cmp);
