@@ -200,10 +200,13 @@ fn pem(block: &Block<'_>, (start, end): (usize, usize)) -> Matched {
     let body = block.slice(line, start + AHEAD);
     let footer = b"-----END ";
     let until = body.windows(footer.len()).position(|window| window == footer);
-    let until = until.map_or(block.text.floor_char_boundary(line + body.len()), |place| {
-        let name = line + place + footer.len();
-        block.run(block.run(name, 48, |byte| byte != b'-' && byte != b'\n'), 5, |byte| byte == b'-')
-    });
+    let until = match until {
+        Some(place) => {
+            let name = line + place + footer.len();
+            block.run(block.run(name, 48, |byte| byte != b'-' && byte != b'\n'), 5, |byte| byte == b'-')
+        }
+        None => block.text.floor_char_boundary(line + body.len()),
+    };
     (Some((start, until)), body.len())
 }
 
