@@ -373,7 +373,7 @@ impl Context {
         let from =
             label.and_then(|label| label.sources.iter().find_map(|source| source.strip_prefix(Label::UNTRUSTED)));
         Evidence {
-            source: from.or(entry.map(|entry| entry.source.as_str())).unwrap_or_default().to_owned(),
+            source: from.or_else(|| entry.map(|entry| entry.source.as_str())).unwrap_or_default().to_owned(),
             event: entry.and_then(|entry| entry.event),
             pointer: self.places.get(id as usize).map(|place| place.pointer.clone()).unwrap_or_default(),
             how: how.to_owned(),

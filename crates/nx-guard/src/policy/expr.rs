@@ -116,7 +116,9 @@ impl Needs {
             other => {
                 self.graph |=
                     matches!(other, Expr::BinaryOp { op: BinaryOp::In, .. } | Expr::Is { in_expr: Some(_), .. });
-                children(other).into_iter().for_each(|child| self.walk(child));
+                for child in children(other) {
+                    self.walk(child);
+                }
             }
         }
     }

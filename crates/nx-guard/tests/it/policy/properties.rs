@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt::Write as _, sync::LazyLock};
 
 use nx_guard::{
     call::{Call, Facts, Scores},
-    decision::{Evidence, Origin, Outcome, Standing},
+    decision::{Ask, Evidence, Need, Origin, Outcome, Standing},
     origin::{Leak, Traced},
     policy::{Policy, PolicySet, with_default},
     tool::{Effect, Tool, Tools},
@@ -112,6 +112,27 @@ proptest! {
         let traced = traced(&leaves, (asked, leaks), tool);
         let decision = SHIPPED.decide(&Call { tool, traced: &traced, facts: &facts() }).unwrap();
         prop_assert_eq!(decision.outcome, plain_rule(tool, &traced));
+    }
+
+    /// Merged terms are met exactly when both are, in whatever order they were merged.
+    #[test]
+    fn merged_terms_want_what_each_wants(
+        terms in prop::collection::vec((prop::collection::vec((prop::collection::btree_set(0..4_usize, 0..3), 1..4_u32), 1..3), 0..4_u64), 3),
+        people in prop::collection::btree_map(0..6_usize, prop::collection::btree_set(0..4_usize, 0..3), 0..6),
+    ) {
+        let name = |n: &usize| ["lead", "ops", "p0", "p1"][*n].to_owned();
+        let asks: Vec<Ask> = terms
+            .iter()
+            .map(|(needs, within)| Ask {
+                needs: needs.iter().map(|(who, quorum)| Need { who: who.iter().map(name).collect(), quorum: *quorum }).collect(),
+                within_ms: (*within > 0).then_some(*within),
+            })
+            .collect();
+        let people = people.iter().map(|(person, roles)| (format!("p{person}"), roles.iter().map(name).collect())).collect();
+        let [a, b, c] = [&asks[0], &asks[1], &asks[2]];
+        prop_assert_eq!(a.merge(b).merge(c), c.merge(&b.merge(a)));
+        prop_assert_eq!(a.merge(b).met_by(&people), a.met_by(&people) && b.met_by(&people));
+        prop_assert_eq!(a.merge(b).within_ms, a.within_ms.into_iter().chain(b.within_ms).min());
     }
 
     /// Scopes are what clauses are laid out by; as conditions they are not, and mean the same.
