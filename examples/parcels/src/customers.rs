@@ -145,11 +145,11 @@ fn message(
         .subject(fill(letter.subject))
         .message_id(Some(message_id));
     let Some(hidden) = letter.hidden else { return Ok(envelope.body(text)?) };
-    let shown =
-        text.split("\n\n").map(|part| format!("<p>{}</p>\n", part.trim().replace('\n', " "))).collect::<String>();
+    let parts: Vec<String> = text.split("\n\n").map(|part| part.trim().replace('\n', " ")).collect();
+    let shown = parts.join("</p>\n<p>");
     let hidden = fill(hidden);
     let html = format!(
-        "<html><body>\n{shown}<!-- {hidden} -->\n\
+        "<html><body>\n<p>{shown}</p>\n<!-- {hidden} -->\n\
          <p style=\"color:#ffffff;font-size:0;line-height:0\">{hidden}</p>\n</body></html>\n"
     );
     Ok(envelope.multipart(MultiPart::alternative_plain_html(text, html))?)

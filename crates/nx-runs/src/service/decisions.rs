@@ -291,7 +291,9 @@ fn name_input(reader: &Reader, namespace: &Namespace, run: RunId, decision: &mut
         let Header { kind, subject, label, .. } = &cause.header;
         if !matches!(kind.as_str(), "run.requested" | "reflex.fired") {
             if *label == created.label && !subject.as_str().starts_with("run/") {
-                given.iter_mut().for_each(|found| found.source = subject.to_string());
+                for found in &mut given {
+                    found.source = subject.to_string();
+                }
             }
             break;
         }

@@ -44,18 +44,17 @@ pub(crate) struct CloseOrder {
 }
 
 pub(super) fn serve(tools: &Tools, worker: Worker) -> Worker {
-    let (a, b, c, d) = (tools.clone(), tools.clone(), tools.clone(), tools.clone());
-    let (e, f, g) = (tools.clone(), tools.clone(), tools.clone());
+    let [open, close, reopen, find, late, stock, back] = std::array::from_fn(|_| tools.clone());
     worker
-        .tool("shop", Tool::read("open_orders"), move |_call, _none: OpenOrders| open_orders(e.clone()))
+        .tool("shop", Tool::read("open_orders"), move |_call, _none: OpenOrders| open_orders(open.clone()))
         .tool("shop", Tool::idempotent("close_order").undo("reopen_order"), move |call, args| {
-            close_order(f.clone(), call, args)
+            close_order(close.clone(), call, args)
         })
-        .tool("shop", Tool::idempotent("reopen_order"), move |_call, undo| reopen_order(g.clone(), undo))
-        .tool("shop", Tool::read("find_order"), move |_call, args| find_order(a.clone(), args))
-        .tool("shop", Tool::read("late_parcels"), move |_call, args| late_parcels(b.clone(), args))
-        .tool("shop", Tool::idempotent("restock").undo("unstock"), move |call, args| restock(c.clone(), call, args))
-        .tool("shop", Tool::idempotent("unstock"), move |_call, args| unstock(d.clone(), args))
+        .tool("shop", Tool::idempotent("reopen_order"), move |_call, undo| reopen_order(reopen.clone(), undo))
+        .tool("shop", Tool::read("find_order"), move |_call, args| find_order(find.clone(), args))
+        .tool("shop", Tool::read("late_parcels"), move |_call, args| late_parcels(late.clone(), args))
+        .tool("shop", Tool::idempotent("restock").undo("unstock"), move |call, args| restock(stock.clone(), call, args))
+        .tool("shop", Tool::idempotent("unstock"), move |_call, args| unstock(back.clone(), args))
 }
 
 async fn find_order(tools: Tools, args: FindOrder) -> Result<Order, Failure> {

@@ -1,5 +1,7 @@
 //! Customers and gateway, against the mail server and against a server that is not always there.
 
+#![expect(clippy::disallowed_methods, reason = "the test waits for its tasks, or ends with them")]
+
 use std::sync::{Arc, Mutex};
 
 use axum::{
