@@ -4,6 +4,7 @@ use nx_types::Label;
 
 use super::{
     context::{Context, Planned},
+    index::SHORT,
     leaves::Leaf,
     reference::Reference,
     text,
@@ -74,7 +75,10 @@ impl Context {
         let number = leaf.number.as_deref();
         let mut words = text::tokens(&text);
         words.retain(|token| !text::is_stop(token));
-        self.requested(&text, number, &words).unwrap_or_else(|| self.elsewhere(leaf, &text, number, &words))
+        match self.requested(&text, number, &words) {
+            Some(found) => self.named_besides(leaf, found),
+            None => self.elsewhere(leaf, &text, number, &words),
+        }
     }
 
     fn requested(&self, text: &str, number: Option<&str>, words: &[String]) -> Option<Found> {
@@ -96,6 +100,21 @@ impl Context {
                 (all && !self.blind && self.heard.naming(&text::loose(text)).is_none()).then(|| Self::said("words"))
             }
         }
+    }
+
+    /// The request says it. What an untrusted text designates by the same few digits is another thing that happens to be
+    /// called so; of what it says besides, a note is kept.
+    fn named_besides(&self, leaf: &Leaf, mut found: Found) -> Found {
+        let text = text::loose(&leaf.text);
+        let Some(id) = self.heard.naming(&text) else { return found };
+        found.evidence.push(self.evidence(id, "phrase"));
+        if text.len() < SHORT {
+            found.standing = Standing::Ambiguous;
+            if let Some(label) = self.label_of(id) {
+                found.label = found.label.join(label);
+            }
+        }
+        found
     }
 
     fn elsewhere(&self, leaf: &Leaf, text: &str, number: Option<&str>, words: &[String]) -> Found {

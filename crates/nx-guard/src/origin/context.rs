@@ -285,7 +285,7 @@ impl Context {
     /// Whether the request, or the sealed plan, asks for the kind of action that the tool is.
     pub fn asked(&self, tool: &Tool) -> bool {
         let planned = self.plan.as_ref().is_some_and(|plan| plan.iter().any(|step| step.tool == tool.name));
-        self.by_code || planned || self.request.asks_for(&tool.name)
+        self.by_code || planned || self.request.asks_for(tool)
     }
 
     /// Traces a call's arguments.
@@ -309,7 +309,7 @@ impl Context {
                 fact.into_origin(leaf.pointer(), sink)
             })
             .collect();
-        let named = origins.iter().any(|origin| origin.sink && origin.standing == Standing::Request);
+        let named = origins.iter().any(Origin::is_named);
         let leaks = if tool.effect == Effect::Read && !origins.iter().any(|origin| origin.sink) {
             Vec::new()
         } else {
