@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     Error,
-    decision::{Evidence, Origin, Standing},
+    decision::{Evidence, Origin},
     guard::REQUEST,
     label::{Labelled, escaped},
     tool::{Effect, Tool},
@@ -325,7 +325,7 @@ impl Context {
             return Err(Error::TooLarge { what: "the output's text in bytes", found: text.len(), most });
         }
         let leaf = Leaf { path: Vec::new(), text: text.to_owned(), number: text::number(text.trim()) };
-        let origins = vec![self.attribute(&leaf).into_origin(String::new(), false)];
+        let origins = vec![self.attribute(&leaf).into_origin(String::new(), true)];
         let leaks = self.leaked(&leaf).into_iter().filter(|leak| leak.readers.is_disjoint(readers)).collect();
         Ok(Traced { args: Value::String(leaf.text), origins, asked: true, named: false, leaks })
     }

@@ -166,17 +166,22 @@ impl Builder<'_> {
     }
 
     /// Names of arguments by how they stand. Each set holds what stands worse as well: else an argument that falls from
-    /// ambiguous to untrusted would leave a set that a clause looks at, and the clause would let it through.
+    /// ambiguous to untrusted would leave a set that a clause looks at, and the clause would let it through. What a reference
+    /// points at was chosen, however good it is.
     fn sinks(&self) -> Members {
         let sets = [
             ("sinks.untrusted", Standing::Untrusted),
             ("sinks.unclear", Standing::Context),
             ("sinks.ambiguous", Standing::Ambiguous),
+            ("sinks.chosen", Standing::Trusted),
         ];
         let mut members = Members::new();
         for (name, least) in sets {
             if self.wants(name) {
-                let falls = self.call.traced.origins.iter().filter(|origin| origin.sink && origin.standing >= least);
+                let falls = self.call.traced.origins.iter().filter(|origin| {
+                    let referred = least == Standing::Trusted && origin.standing == Standing::Reference;
+                    origin.sink && (origin.standing >= least || referred)
+                });
                 let names: BTreeSet<Cow<'_, str>> = falls.map(|origin| named(&origin.pointer)).collect();
                 let names = names.into_iter().map(|name| RestrictedExpression::new_string(name.into_owned()));
                 members.push((last(name), RestrictedExpression::new_set(names)));
