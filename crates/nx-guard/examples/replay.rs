@@ -73,8 +73,7 @@ fn answer(session: &mut Option<Session>, request: &Value) -> Result<Value, Error
         json!({"decision": decision.outcome, "reasons": decision.reasons, "explained": explanation.to_string()})
     };
     // What an injection may have done, it did by what was read; what may leave, leaves with the arguments.
-    let facts =
-        |leaving: &Value| Facts { scores: Scores { injection: worst.injection, ..scores(leaving) }, ..facts.clone() };
+    let facts = |leaving: &Value| Facts { scores: worst.of_call(scores(leaving)), ..facts.clone() };
     if let Some(check) = request.get("check") {
         let tool = check["tool"].as_str().unwrap_or_default();
         let decision = guard.check(context, (tool, &check["args"]), &facts(&check["args"]), &decide)?;
@@ -111,7 +110,7 @@ fn ready(tools: &Value, policy: &Value) -> Result<Ready, Error> {
 fn scores(value: &Value) -> Scores {
     let report = Detectors::embedded().scan_value(value, Budget::default());
     let unseen = if report.complete { 0 } else { SUSPECT };
-    Scores { injection: report.scores.injection.max(unseen), ..report.scores }
+    report.scores.unseen(unseen)
 }
 
 fn facts(principal: &str) -> Facts {

@@ -335,7 +335,7 @@ async fn look(shared: &Shared, value: Value) -> Result<(Value, Scores), Error> {
     let scan = |value: &Value| {
         let report = Detectors::embedded().scan_value(value, Budget::default());
         let unseen = if report.complete { 0 } else { SUSPECT };
-        Scores { injection: report.scores.injection.max(unseen), ..report.scores }
+        report.scores.unseen(unseen)
     };
     let small = match &value {
         Value::String(text) => text.len() <= SMALL,

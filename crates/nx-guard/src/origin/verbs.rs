@@ -37,7 +37,8 @@ const KINDS: [&str; 18] = [
 const NO_VERB_BEHIND: &str = "a an the this that these those my our your his her its their each every all any some no both of from by \
     with via in on at for about as per than new old last next first latest recent unread not t never without";
 /// Words that say nothing of what a tool acts on, beside stop words.
-const GENERIC: &str = "given provided specified following details new existing user id all which using content contents";
+const GENERIC: &str =
+    "given provided specified following details new existing user id all which using content contents";
 /// Most bytes of a description that are read.
 const MAX_DESCRIPTION_BYTES: usize = 256;
 
@@ -161,14 +162,15 @@ fn first_sentence(description: &str) -> String {
         end -= 1;
     }
     let text = description.get(..end).unwrap_or_default();
-    let stop = text.match_indices('.').map(|(at, _)| at).find(|at| {
-        text.get(at + 1..).is_none_or(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace))
-    });
+    let stop = text
+        .match_indices('.')
+        .map(|(at, _)| at)
+        .find(|at| text.get(at + 1..).is_none_or(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace)));
     text::strict(text.get(..stop.unwrap_or(end)).unwrap_or_default())
 }
 
 /// The words of a name: `send_email`, `sendEmail`.
-fn name_words(name: &str) -> Vec<String> {
+pub(super) fn name_words(name: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut lower = false;
     for c in name.chars() {

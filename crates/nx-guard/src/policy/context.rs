@@ -17,7 +17,7 @@ use super::{
 use crate::{
     Error,
     call::{Call, argument},
-    decision::Standing,
+    decision::{Origin, Standing},
 };
 
 /// The name that an argument has where the arguments are no object: a text that leaves the run.
@@ -166,23 +166,20 @@ impl Builder<'_> {
     }
 
     /// Names of arguments by how they stand. Each set holds what stands worse as well: else an argument that falls from
-    /// ambiguous to untrusted would leave a set that a clause looks at, and the clause would let it through. What a reference
-    /// points at was chosen, however good it is.
+    /// ambiguous to untrusted would leave a set that a clause looks at, and the clause would let it through.
     fn sinks(&self) -> Members {
-        let sets = [
-            ("sinks.untrusted", Standing::Untrusted),
-            ("sinks.unclear", Standing::Context),
-            ("sinks.ambiguous", Standing::Ambiguous),
-            ("sinks.chosen", Standing::Trusted),
+        let least = |least: Standing| move |origin: &Origin| origin.standing >= least;
+        let sets: [(&str, &dyn Fn(&Origin) -> bool); 4] = [
+            ("sinks.untrusted", &least(Standing::Untrusted)),
+            ("sinks.unclear", &least(Standing::Context)),
+            ("sinks.ambiguous", &least(Standing::Ambiguous)),
+            ("sinks.chosen", &|origin| !origin.is_named()),
         ];
         let mut members = Members::new();
-        for (name, least) in sets {
+        for (name, falls) in sets {
             if self.wants(name) {
-                let falls = self.call.traced.origins.iter().filter(|origin| {
-                    let referred = least == Standing::Trusted && origin.standing == Standing::Reference;
-                    origin.sink && (origin.standing >= least || referred)
-                });
-                let names: BTreeSet<Cow<'_, str>> = falls.map(|origin| named(&origin.pointer)).collect();
+                let origins = self.call.traced.origins.iter().filter(|origin| origin.sink && falls(origin));
+                let names: BTreeSet<Cow<'_, str>> = origins.map(|origin| named(&origin.pointer)).collect();
                 let names = names.into_iter().map(|name| RestrictedExpression::new_string(name.into_owned()));
                 members.push((last(name), RestrictedExpression::new_set(names)));
             }
@@ -192,11 +189,16 @@ impl Builder<'_> {
 
     fn scores(&self) -> Members {
         let scores = self.call.facts.scores;
-        [("scores.injection", scores.injection), ("scores.pii", scores.pii), ("scores.secrets", scores.secrets)]
-            .into_iter()
-            .filter(|(name, _)| self.wants(name))
-            .map(|(name, score)| (last(name), RestrictedExpression::new_long(score.into())))
-            .collect()
+        [
+            ("scores.injection", scores.injection),
+            ("scores.takeover", scores.takeover),
+            ("scores.pii", scores.pii),
+            ("scores.secrets", scores.secrets),
+        ]
+        .into_iter()
+        .filter(|(name, _)| self.wants(name))
+        .map(|(name, score)| (last(name), RestrictedExpression::new_long(score.into())))
+        .collect()
     }
 
     /// The sources of each argument that is looked at. One that is declared, or that a sink names, is there even if it is

@@ -93,7 +93,7 @@ fn members<'a>(args: Value, names: impl Iterator<Item = &'a str>) -> Value {
         ("args".to_owned(), args),
         ("from".to_owned(), record(&from)),
         ("sinks".to_owned(), each(&["untrusted", "unclear", "ambiguous", "chosen"], &set(&json!({"type": "String"})))),
-        ("scores".to_owned(), each(&["injection", "pii", "secrets"], &json!({"type": "Long"}))),
+        ("scores".to_owned(), each(&["injection", "takeover", "pii", "secrets"], &json!({"type": "Long"}))),
         ("approvals".to_owned(), json!({"type": "Long"})),
         ("time".to_owned(), json!({"type": "Extension", "name": "datetime"})),
     ]
