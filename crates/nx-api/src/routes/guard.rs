@@ -133,7 +133,7 @@ struct InQuery {
 /// A call that is about to be made.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct CheckBody {
+struct GuardCheckBody {
     /// The tool.
     #[serde(deserialize_with = "input::name")]
     #[schema(min_length = 1, max_length = 256)]
@@ -232,7 +232,7 @@ fn verdict(session: RunId, asked: &Value, guarded: Option<Guarded>) -> Result<Js
 }
 
 /// May this call be made? The answer is in the log before it is given.
-#[utoipa::path(post, path = "/api/guard/sessions/{session}/check", tag = "guard", request_body = CheckBody,
+#[utoipa::path(post, path = "/api/guard/sessions/{session}/check", tag = "guard", request_body = GuardCheckBody,
     params(("session" = String, Path, description = "The session"), InQuery),
     responses((status = 200, body = VerdictBody),
     (status = 400, body = ProblemBody, content_type = "application/problem+json"),
@@ -248,7 +248,7 @@ async fn check(
     _: auth::Operator,
     Path(session): Path<String>,
     Query(query): Query<InQuery>,
-    Json(body): Json<CheckBody>,
+    Json(body): Json<GuardCheckBody>,
 ) -> Result<Json<VerdictBody>, Error> {
     let args = Arc::new(body.args);
     let reported = Reported::Check { tool: body.tool, args: args.clone() };
