@@ -22,7 +22,9 @@ pub(crate) fn of_journal(error: &nx_journal::Error) -> StatusCode {
 pub(crate) fn of_runs(error: &nx_runs::Error) -> StatusCode {
     use nx_runs::Error as E;
     match error {
-        E::RunUnknown { .. } | E::ApprovalUnknown { .. } | E::TargetUnknown { .. } => StatusCode::NOT_FOUND,
+        E::RunUnknown { .. } | E::ApprovalUnknown { .. } | E::TargetUnknown { .. } | E::Undecided { .. } => {
+            StatusCode::NOT_FOUND
+        }
         E::WrongStatus { .. }
         | E::ApprovalOver { .. }
         | E::ApprovalChanged { .. }

@@ -9,7 +9,8 @@ use nx_guard::{
     Error,
     call::{Call, Facts, Scores},
     decision::Decision,
-    guard::{Guard, Observed},
+    detect::{Budget, Detectors},
+    guard::{Guard, Observed, SUSPECT},
     origin::{Context, Limits},
     policy::{PolicySet, default_policy, explain},
     tool::{Tool, Tools},
@@ -29,6 +30,8 @@ struct Session {
     ready: Ready,
     context: Context,
     facts: Facts,
+    /// The worst that detectors have said of a result.
+    worst: Scores,
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -49,10 +52,15 @@ fn answer(session: &mut Option<Session>, request: &Value) -> Result<Value, Error
         let kept = before.filter(|ready| ready.tools == begin["tools"] && ready.policy == begin["policy"]);
         let ready = kept.map_or_else(|| ready(&begin["tools"], &begin["policy"]), Ok)?;
         let context = ready.guard.begin(&begin["prompt"], None, Limits::default())?;
-        *session = Some(Session { ready, context, facts: facts(begin["principal"].as_str().unwrap_or_default()) });
+        *session = Some(Session {
+            ready,
+            context,
+            facts: facts(begin["principal"].as_str().unwrap_or_default()),
+            worst: Scores::default(),
+        });
         return Ok(json!({}));
     }
-    let Some(Session { ready: Ready { guard, policies, .. }, context, facts }) = session else {
+    let Some(Session { ready: Ready { guard, policies, .. }, context, facts, worst }) = session else {
         return Ok(json!({"error": "no session"}));
     };
     let decide = |call: &Call<'_>| {
@@ -64,20 +72,25 @@ fn answer(session: &mut Option<Session>, request: &Value) -> Result<Value, Error
         let explanation = explain(tool, decision);
         json!({"decision": decision.outcome, "reasons": decision.reasons, "explained": explanation.to_string()})
     };
+    // What an injection may have done, it did by what was read; what may leave, leaves with the arguments.
+    let facts = |leaving: &Value| Facts { scores: worst.of_call(scores(leaving)), ..facts.clone() };
     if let Some(check) = request.get("check") {
         let tool = check["tool"].as_str().unwrap_or_default();
-        let decision = guard.check(context, (tool, &check["args"]), facts, &decide)?;
+        let decision = guard.check(context, (tool, &check["args"]), &facts(&check["args"]), &decide)?;
         return Ok(said(tool, &decision));
     }
     if let Some(output) = request.get("output") {
-        let decision = guard.output(context, output["text"].as_str().unwrap_or_default(), facts, &decide)?;
+        let decision =
+            guard.output(context, output["text"].as_str().unwrap_or_default(), &facts(&output["text"]), &decide)?;
         return Ok(said("output", &decision));
     }
     if let Some(observe) = request.get("observe") {
         let tool = observe["tool"].as_str().unwrap_or_default();
         let value = std::sync::Arc::new(observe["result"].clone());
         let result = observe["error"].as_str().map_or(Ok(&value), Err);
-        guard.observe(context, &Observed { tool, source: tool, event: None, result, scores: Scores::default() })?;
+        let scores = result.map_or_else(|_| scores(&observe["error"]), |value| scores(value));
+        guard.observe(context, &Observed { tool, source: tool, event: None, result, scores })?;
+        *worst = worst.max(scores);
     }
     Ok(json!({}))
 }
@@ -91,6 +104,13 @@ fn ready(tools: &Value, policy: &Value) -> Result<Ready, Error> {
     }
     let policies = PolicySet::compile(&[shipped], guard.tools())?.set;
     Ok(Ready { tools: tools.clone(), policy: policy.clone(), guard, policies })
+}
+
+/// What detectors say of a value. What they did not look at counts as suspect.
+fn scores(value: &Value) -> Scores {
+    let report = Detectors::embedded().scan_value(value, Budget::default());
+    let unseen = if report.complete { 0 } else { SUSPECT };
+    report.scores.unseen(unseen)
 }
 
 fn facts(principal: &str) -> Facts {

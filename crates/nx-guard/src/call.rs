@@ -35,18 +35,40 @@ pub struct Facts {
 pub struct Scores {
     /// Text that tells the model what to do.
     pub injection: u8,
+    /// The part of it that turns the model against whom it works for, or that is hidden or encoded.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub takeover: u8,
     /// Personal data.
     pub pii: u8,
     /// Keys and passwords.
     pub secrets: u8,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference over")]
+fn is_zero(score: &u8) -> bool {
+    *score == 0
+}
+
 impl Scores {
+    /// What was read may have done, and what leaves leaves: the scores of a call that is made after a run read something that has
+    /// `self`, with arguments that have `leaving`.
+    #[must_use]
+    pub fn of_call(self, leaving: Self) -> Self {
+        Self { injection: self.injection, takeover: self.takeover, ..leaving }
+    }
+
+    /// The scores where a part was not looked at: it counts as an injection with this score at least.
+    #[must_use]
+    pub fn unseen(self, score: u8) -> Self {
+        Self { injection: self.injection.max(score), takeover: self.takeover.max(score), ..self }
+    }
+
     /// The worse of both, for each detector.
     #[must_use]
     pub fn max(self, other: Self) -> Self {
         Self {
             injection: self.injection.max(other.injection),
+            takeover: self.takeover.max(other.takeover),
             pii: self.pii.max(other.pii),
             secrets: self.secrets.max(other.secrets),
         }

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::guard::REQUEST;
+
 /// What may happen with a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -74,6 +76,13 @@ pub struct Origin {
     pub readers: Option<BTreeSet<String>>,
     /// At most [`MAX_EVIDENCE`] places, the strongest first.
     pub evidence: Vec<Evidence>,
+}
+
+impl Origin {
+    /// Whether a sink takes it, the request says it, and nothing untrusted says it too.
+    pub fn is_named(&self) -> bool {
+        self.sink && self.standing == Standing::Request && self.evidence.iter().all(|found| found.source == REQUEST)
+    }
 }
 
 /// Most places named for one leaf.

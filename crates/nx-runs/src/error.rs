@@ -166,6 +166,12 @@ pub enum Error {
         /// What was named.
         target: String,
     },
+    /// The guard decided nothing about what was named.
+    #[error("nothing was decided about `{target}`; `neuraxis policy decisions` lists what was")]
+    Undecided {
+        /// What was named.
+        target: String,
+    },
     /// The run is no session of a foreign program.
     #[error("run `{run}` is no guard session; open one with `POST /api/guard/sessions`")]
     NoSession {
@@ -271,6 +277,7 @@ impl ErrorCode for Error {
             Self::NoSession { .. } => "NX-RUN-0023",
             Self::SessionOver { .. } => "NX-RUN-0024",
             Self::Guard(_) => "NX-RUN-0025",
+            Self::Undecided { .. } => "NX-RUN-0026",
         })
     }
 

@@ -27,11 +27,18 @@ use crate::{
     Error, ProblemBody, Shared, auth,
     extract::{Json, Path, Query},
     input,
-    views::guard::{DecisionBody, DecisionsBody},
+    views::{
+        forms::{MessageForm, PlannedForm, ThresholdsForm, ToolForm},
+        guard::{DecisionBody, DecisionsBody},
+    },
 };
 
-/// Most tools of a session.
+/// Most tools of a session, and most calls of its plan.
 const MAX_TOOLS: usize = 1024;
+/// Most roles of a principal.
+const MAX_ROLES: usize = 64;
+/// Most messages that are screened at once.
+const MAX_MESSAGES: usize = 1000;
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new()
@@ -59,15 +66,15 @@ struct OpenBody {
     principal: String,
     /// That person's roles, as policies know them.
     #[serde(default)]
-    #[schema(max_items = 64)]
+    #[schema(value_type = Vec<String>, max_items = 64)]
     roles: BTreeSet<String>,
     /// What the person asks for: the one text that is trusted. Any JSON.
     prompt: Value,
-    /// A plan made from the prompt alone, before anything else was seen: `[{tool, args?}]`.
-    #[schema(value_type = Option<Vec<Object>>)]
+    /// A plan made from the prompt alone, before anything else was seen.
+    #[schema(value_type = Option<Vec<PlannedForm>>, max_items = 1024)]
     plan: Option<Vec<Planned>>,
-    /// The program's tools: `{name, description, inputSchema, effect, output, sinks}`.
-    #[schema(value_type = Vec<Object>, max_items = 1024)]
+    /// The program's tools.
+    #[schema(value_type = Vec<ToolForm>, max_items = 1024)]
     tools: Vec<Value>,
     /// Longest time that the session may be open, a day at most; for example `1h`.
     #[schema(value_type = Option<String>, pattern = "^([0-9]{1,6}(d|h|m|s|ms|us))+$")]
@@ -99,8 +106,13 @@ async fn open(
     auth::Operator(by): auth::Operator,
     Json(body): Json<OpenBody>,
 ) -> Result<Json<OpenedBody>, Error> {
-    if body.tools.len() > MAX_TOOLS {
-        return Err(Error::Request(format!("{} tools; at most {MAX_TOOLS} are taken", body.tools.len())));
+    let counts = [
+        ("tools", body.tools.len(), MAX_TOOLS),
+        ("planned calls", body.plan.as_ref().map_or(0, Vec::len), MAX_TOOLS),
+        ("roles", body.roles.len(), MAX_ROLES),
+    ];
+    if let Some((what, count, most)) = counts.into_iter().find(|(_, count, most)| count > most) {
+        return Err(Error::Request(format!("{count} {what}; at most {most} are taken")));
     }
     let tools: Result<Vec<Tool>, nx_guard::Error> = body.tools.iter().map(Tool::parse).collect();
     let session = GuardSession {
@@ -118,6 +130,15 @@ async fn open(
         deadline: body.deadline.map(|deadline| shared.env.now() + deadline),
     };
     Ok(Json(OpenedBody { session: shared.runs.open_session(request).await?.to_string() }))
+}
+
+/// Which session.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+struct SessionPath {
+    /// The session, as it was opened.
+    #[param(pattern = "^r_[0-9a-hjkmnp-tv-z]{16}$")]
+    session: String,
 }
 
 /// The namespace of a session.
@@ -233,7 +254,7 @@ fn verdict(session: RunId, asked: &Value, guarded: Option<Guarded>) -> Result<Js
 
 /// May this call be made? The answer is in the log before it is given.
 #[utoipa::path(post, path = "/api/guard/sessions/{session}/check", tag = "guard", request_body = GuardCheckBody,
-    params(("session" = String, Path, description = "The session"), InQuery),
+    params(SessionPath, InQuery),
     responses((status = 200, body = VerdictBody),
     (status = 400, body = ProblemBody, content_type = "application/problem+json"),
     (status = 401, body = ProblemBody, content_type = "application/problem+json"),
@@ -246,7 +267,7 @@ fn verdict(session: RunId, asked: &Value, guarded: Option<Guarded>) -> Result<Js
 async fn check(
     State(shared): State<Shared>,
     _: auth::Operator,
-    Path(session): Path<String>,
+    Path(SessionPath { session }): Path<SessionPath>,
     Query(query): Query<InQuery>,
     Json(body): Json<GuardCheckBody>,
 ) -> Result<Json<VerdictBody>, Error> {
@@ -286,7 +307,7 @@ struct ObservedBody {
 
 /// What came of a call: its values are labelled as the tool declares.
 #[utoipa::path(post, path = "/api/guard/sessions/{session}/observe", tag = "guard", request_body = ObserveBody,
-    params(("session" = String, Path, description = "The session"), InQuery),
+    params(SessionPath, InQuery),
     responses((status = 200, body = ObservedBody),
     (status = 400, body = ProblemBody, content_type = "application/problem+json"),
     (status = 401, body = ProblemBody, content_type = "application/problem+json"),
@@ -299,7 +320,7 @@ struct ObservedBody {
 async fn observe(
     State(shared): State<Shared>,
     _: auth::Operator,
-    Path(session): Path<String>,
+    Path(SessionPath { session }): Path<SessionPath>,
     Query(query): Query<InQuery>,
     Json(mut body): Json<ObserveBody>,
 ) -> Result<Json<ObservedBody>, Error> {
@@ -335,7 +356,7 @@ async fn look(shared: &Shared, value: Value) -> Result<(Value, Scores), Error> {
     let scan = |value: &Value| {
         let report = Detectors::embedded().scan_value(value, Budget::default());
         let unseen = if report.complete { 0 } else { SUSPECT };
-        Scores { injection: report.scores.injection.max(unseen), ..report.scores }
+        report.scores.unseen(unseen)
     };
     let small = match &value {
         Value::String(text) => text.len() <= SMALL,
@@ -366,7 +387,7 @@ struct OutputBody {
 
 /// May this text go to the principal?
 #[utoipa::path(post, path = "/api/guard/sessions/{session}/output", tag = "guard", request_body = OutputBody,
-    params(("session" = String, Path, description = "The session"), InQuery),
+    params(SessionPath, InQuery),
     responses((status = 200, body = VerdictBody),
     (status = 400, body = ProblemBody, content_type = "application/problem+json"),
     (status = 401, body = ProblemBody, content_type = "application/problem+json"),
@@ -379,7 +400,7 @@ struct OutputBody {
 async fn output(
     State(shared): State<Shared>,
     _: auth::Operator,
-    Path(session): Path<String>,
+    Path(SessionPath { session }): Path<SessionPath>,
     Query(query): Query<InQuery>,
     Json(body): Json<OutputBody>,
 ) -> Result<Json<VerdictBody>, Error> {
@@ -391,7 +412,7 @@ async fn output(
 
 /// Ends a session. Its record stays.
 #[utoipa::path(delete, path = "/api/guard/sessions/{session}", tag = "guard",
-    params(("session" = String, Path, description = "The session"), InQuery),
+    params(SessionPath, InQuery),
     responses((status = 204, description = "It is over"),
     (status = 400, body = ProblemBody, content_type = "application/problem+json"),
     (status = 401, body = ProblemBody, content_type = "application/problem+json"),
@@ -402,7 +423,7 @@ async fn output(
 async fn close(
     State(shared): State<Shared>,
     _: auth::Operator,
-    Path(session): Path<String>,
+    Path(SessionPath { session }): Path<SessionPath>,
     Query(query): Query<InQuery>,
 ) -> Result<axum::http::StatusCode, Error> {
     report(&shared, &query, &session, Reported::Close, Scores::default()).await?;
@@ -413,12 +434,12 @@ async fn close(
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ScreenBody {
-    /// The messages: `{role?, content}`; a role is `system`, `user`, `assistant` or `tool`.
-    #[schema(value_type = Vec<Object>, max_items = 1000)]
+    /// The messages.
+    #[schema(value_type = Vec<MessageForm>, max_items = 1000)]
     messages: Vec<Message>,
-    /// Scores from which on a message is flagged, 1 to 100: `{injection, pii, secrets}`.
+    /// Scores from which on a message is flagged.
     #[serde(default)]
-    #[schema(value_type = Object)]
+    #[schema(value_type = ThresholdsForm)]
     thresholds: Thresholds,
 }
 
@@ -452,8 +473,12 @@ async fn screen(
     _: auth::Operator,
     Json(body): Json<ScreenBody>,
 ) -> Result<Json<ScreenedBody>, Error> {
-    if body.messages.len() > 1000 {
-        return Err(Error::Request(format!("{} messages; at most 1000 are taken", body.messages.len())));
+    if body.messages.len() > MAX_MESSAGES {
+        return Err(Error::Request(format!("{} messages; at most {MAX_MESSAGES} are taken", body.messages.len())));
+    }
+    let Thresholds { injection, pii, secrets } = body.thresholds;
+    if let Some(wrong) = [injection, pii, secrets].into_iter().find(|score| !(1..=100).contains(score)) {
+        return Err(Error::Request(format!("the threshold {wrong} is not within 1 to 100")));
     }
     let screened = shared
         .blocking(move || Ok(Detectors::embedded().screen(&body.messages, body.thresholds, Budget::default())))

@@ -4,6 +4,7 @@
 //! it has its place in the description.
 
 pub(crate) mod approvals;
+pub(crate) mod forms;
 pub(crate) mod guard;
 pub(crate) mod resources;
 pub(crate) mod runs;

@@ -133,6 +133,13 @@ kinds! {
     Anomaly Unexpected "unexpected",
 }
 
+impl Kind {
+    /// Whether it is more than a request that somebody may well make of somebody: text that turns on the model, or that hides.
+    pub const fn takes_over(self) -> bool {
+        matches!(self, Self::Override | Self::Hidden | Self::Encoded | Self::Smuggled)
+    }
+}
+
 impl Serialize for Kind {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.name())

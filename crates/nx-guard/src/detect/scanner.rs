@@ -157,8 +157,10 @@ impl<'d> Scanner<'d> {
             finding.kind != Kind::Random || !known.iter().any(within)
         });
         let [injection, pii, secrets] = self.found.scores;
+        let takeover =
+            findings.iter().filter(|found| found.kind.takes_over()).map(|found| found.score).max().unwrap_or(0);
         Report {
-            scores: Scores { injection, pii, secrets },
+            scores: Scores { injection, takeover, pii, secrets },
             findings,
             complete: !self.found.cut,
             bytes: self.done,

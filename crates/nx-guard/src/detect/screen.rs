@@ -97,10 +97,13 @@ impl Detectors {
                     Detector::Anomaly => continue,
                 };
                 *score = finding.score.max(*score);
+                if finding.kind.takes_over() {
+                    screened.scores.takeover = finding.score.max(screened.scores.takeover);
+                }
                 screened.findings.push(Traced { message: place, finding });
             }
         }
-        let Scores { injection, pii, secrets } = screened.scores;
+        let Scores { injection, pii, secrets, .. } = screened.scores;
         screened.categories = BTreeMap::from([
             ("injection", injection >= thresholds.injection),
             ("pii", pii >= thresholds.pii),

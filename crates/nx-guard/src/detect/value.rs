@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Budget, Detectors, Finding, Scanner};
+use super::{Budget, Detector, Detectors, Finding, Scanner};
 use crate::call::Scores;
 
 /// Levels that are walked down; what lies deeper is not looked at.
@@ -46,6 +46,27 @@ struct Place {
 }
 
 impl Detectors {
+    /// The records of a value (what holds the leaf, with all that is in it; as unescaped parts of a pointer) in which something
+    /// counts as an injection with at least this score. `None` if not all of it was looked at, or nothing is found.
+    pub fn suspects(&self, value: &Value, score: u8) -> Option<Vec<Vec<String>>> {
+        let report = self.scan_value(value, Budget::default());
+        let mut records: Vec<Vec<String>> = report
+            .findings
+            .iter()
+            .filter(|found| matches!(found.finding.detector, Detector::Injection | Detector::Unicode))
+            .filter(|found| found.finding.score >= score)
+            .map(|found| {
+                let mut parts: Vec<String> =
+                    found.pointer.split('/').skip(1).map(|part| part.replace("~1", "/").replace("~0", "~")).collect();
+                parts.pop();
+                parts
+            })
+            .collect();
+        records.sort();
+        records.dedup();
+        (report.complete && !records.is_empty()).then_some(records)
+    }
+
     /// Looks at the leaves of a value and at the names of its members.
     pub fn scan_value(&self, value: &Value, budget: Budget) -> ValueReport {
         let mut scanner = self.scanner(budget);

@@ -4,9 +4,11 @@ use nx_types::Label;
 
 use super::{
     context::{Context, Planned},
+    index::SHORT,
     leaves::Leaf,
     reference::Reference,
     text,
+    verbs::name_words,
 };
 use crate::{
     decision::{Evidence, MAX_EVIDENCE, Origin, Standing},
@@ -68,13 +70,16 @@ impl Context {
         Found { standing, label, evidence: vec![evidence] }
     }
 
-    /// What matching says of the leaf.
-    pub(super) fn attribute(&self, leaf: &Leaf) -> Found {
+    /// What matching says of the leaf. For a quantity, an id of the same digits vouches for nothing.
+    pub(super) fn attribute(&self, leaf: &Leaf, quantity: bool) -> Found {
         let text = text::strict(&leaf.text);
         let number = leaf.number.as_deref();
         let mut words = text::tokens(&text);
         words.retain(|token| !text::is_stop(token));
-        self.requested(&text, number, &words).unwrap_or_else(|| self.elsewhere(leaf, &text, number, &words))
+        match self.requested(&text, number, &words) {
+            Some(found) => self.named_besides(leaf, found),
+            None => self.elsewhere(leaf, (&text, number, &words), quantity),
+        }
     }
 
     fn requested(&self, text: &str, number: Option<&str>, words: &[String]) -> Option<Found> {
@@ -98,8 +103,26 @@ impl Context {
         }
     }
 
-    fn elsewhere(&self, leaf: &Leaf, text: &str, number: Option<&str>, words: &[String]) -> Found {
-        let vouching = self.vouched.find(text, number);
+    /// The request says it. What an untrusted text designates by the same few digits is another thing that happens to be
+    /// called so; of what it says besides, a note is kept.
+    fn named_besides(&self, leaf: &Leaf, mut found: Found) -> Found {
+        let text = text::loose(&leaf.text);
+        let Some(id) = self.heard.naming(&text) else { return found };
+        found.evidence.push(self.evidence(id, "phrase"));
+        if text.len() < SHORT {
+            found.standing = Standing::Ambiguous;
+            if let Some(label) = self.label_of(id) {
+                found.label = found.label.join(label);
+            }
+        }
+        found
+    }
+
+    fn elsewhere(&self, leaf: &Leaf, (text, number, words): (&str, Option<&str>, &[String]), quantity: bool) -> Found {
+        let mut vouching = self.vouched.find(text, number);
+        if quantity {
+            vouching.retain(|id| !self.is_id(*id));
+        }
         if !vouching.is_empty() {
             return self.vouched_for(leaf, &vouching, number);
         }
@@ -202,4 +225,17 @@ fn says_something(words: &[String]) -> bool {
     words.iter().any(|word| {
         word.chars().filter(|c| c.is_alphabetic()).count() >= 3 || (word.len() > 4 && word.contains(['-', ':']))
     })
+}
+
+/// Whether an argument says how much: the tool declares it as `number`, or its name says so.
+pub(super) fn is_quantity(tool: &Tool, path: &[String]) -> bool {
+    let Some(name) = path.first() else { return false };
+    let is_number = |schema: &serde_json::Value| schema.get("type").and_then(|name| name.as_str()) == Some("number");
+    let schema = tool.input_schema.get("properties").and_then(|properties| properties.get(name));
+    let declared = schema.is_some_and(|schema| {
+        let branches = ["anyOf", "oneOf"].iter().filter_map(|union| schema.get(union)?.as_array()).flatten();
+        is_number(schema) || branches.chain(schema.get("items")).any(is_number)
+    });
+    let says_so = |word: &String| matches!(word.as_str(), "amount" | "cents" | "price" | "quantity" | "sum" | "total");
+    declared || name_words(name).iter().any(says_so)
 }

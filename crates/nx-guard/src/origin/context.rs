@@ -7,14 +7,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
+    attribute::is_quantity,
     index::{Heard, Restricted, Vouched},
     leaves::{Leaf, leaves},
     request::Request,
     text,
+    verbs::name_words,
 };
 use crate::{
     Error,
-    decision::{Evidence, Origin, Standing},
+    decision::{Evidence, Origin},
     guard::REQUEST,
     label::{Labelled, escaped},
     tool::{Effect, Tool},
@@ -223,8 +225,14 @@ impl Context {
             return Labelled::uniform(self.joined.clone());
         };
         let mut labels = Labelled::uniform(self.joined.clone());
+        let mut before: Option<(&Leaf, SharedLabel)> = None;
         for leaf in &found {
-            let label = SharedLabel::new(self.attribute(leaf).into_label());
+            let mut label = SharedLabel::new(self.attribute(leaf, false).into_label());
+            // a member's name, and its value
+            if let Some((_, named)) = before.filter(|(named, _)| named.path == leaf.path) {
+                label = label.join(&named);
+            }
+            before = Some((leaf, label.clone()));
             if label != self.joined {
                 labels.put(leaf.path.iter().map(|part| escaped(part)).collect(), label);
             }
@@ -285,7 +293,7 @@ impl Context {
     /// Whether the request, or the sealed plan, asks for the kind of action that the tool is.
     pub fn asked(&self, tool: &Tool) -> bool {
         let planned = self.plan.as_ref().is_some_and(|plan| plan.iter().any(|step| step.tool == tool.name));
-        self.by_code || planned || self.request.asks_for(&tool.name)
+        self.by_code || planned || self.request.asks_for(tool)
     }
 
     /// Traces a call's arguments.
@@ -303,13 +311,13 @@ impl Context {
                 let sink = tool.is_sink(&leaf.path);
                 let place = references.iter().find(|reference| leaf.path.starts_with(&reference.at));
                 let fact = place.map_or_else(
-                    || self.planned(tool, leaf).unwrap_or_else(|| self.attribute(leaf)),
+                    || self.planned(tool, leaf).unwrap_or_else(|| self.attribute(leaf, is_quantity(tool, &leaf.path))),
                     |reference| self.referenced(reference, leaf),
                 );
                 fact.into_origin(leaf.pointer(), sink)
             })
             .collect();
-        let named = origins.iter().any(|origin| origin.sink && origin.standing == Standing::Request);
+        let named = origins.iter().any(Origin::is_named);
         let leaks = if tool.effect == Effect::Read && !origins.iter().any(|origin| origin.sink) {
             Vec::new()
         } else {
@@ -325,7 +333,7 @@ impl Context {
             return Err(Error::TooLarge { what: "the output's text in bytes", found: text.len(), most });
         }
         let leaf = Leaf { path: Vec::new(), text: text.to_owned(), number: text::number(text.trim()) };
-        let origins = vec![self.attribute(&leaf).into_origin(String::new(), false)];
+        let origins = vec![self.attribute(&leaf, false).into_origin(String::new(), true)];
         let leaks = self.leaked(&leaf).into_iter().filter(|leak| leak.readers.is_disjoint(readers)).collect();
         Ok(Traced { args: Value::String(leaf.text), origins, asked: true, named: false, leaks })
     }
@@ -366,6 +374,15 @@ impl Context {
 
     /// What a run was started with may be untrusted, as an event from outside is: then it is no request, and goes by the
     /// name of where it is from.
+    /// Whether the leaf is called an id where it stands.
+    pub(super) fn is_id(&self, id: u32) -> bool {
+        let pointer = self.places.get(id as usize).map(|place| place.pointer.as_str()).unwrap_or_default();
+        let name = pointer.rsplit('/').find(|part| !part.bytes().all(|byte| byte.is_ascii_digit()));
+        name.is_some_and(|name| {
+            name_words(name).iter().any(|word| matches!(word.as_str(), "id" | "ids" | "uuid" | "guid"))
+        })
+    }
+
     pub(super) fn evidence(&self, id: u32, how: &str) -> Evidence {
         let entry = self.entry_of(id);
         let said = entry.is_some_and(|entry| entry.source == REQUEST);

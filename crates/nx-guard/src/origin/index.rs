@@ -13,7 +13,7 @@ const MAX_NAMED: usize = 4;
 /// Letters of the key of a restricted value; shorter values are not looked for.
 const SECRET_KEY: usize = 4;
 /// Shortest text that is looked for as it is; shorter ones are ids and must stand where an id would.
-const SHORT: usize = 4;
+pub(super) const SHORT: usize = 4;
 
 /// Values that a trusted source vouches for.
 #[derive(Debug, Clone, Default)]

@@ -8,6 +8,7 @@ use super::{
     text,
     verbs::Asked,
 };
+use crate::tool::Tool;
 
 /// All that the person (or whoever started the run) said.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +26,7 @@ impl Request {
     pub(super) fn say(&mut self, leaves: &[Leaf]) {
         for leaf in leaves {
             let text = text::strict(&leaf.text);
+            self.asked.say(&text);
             self.tokens.extend(text::tokens(&text));
             self.numbers.extend(text::tokens(&without_dates(&text)));
             for (date, _) in dates(&text) {
@@ -34,10 +36,9 @@ impl Request {
             self.texts.push(text);
             self.loose.push(text::loose(&leaf.text));
         }
-        self.asked = Asked::new(&self.tokens);
     }
 
-    pub(super) fn asks_for(&self, tool: &str) -> bool {
+    pub(super) fn asks_for(&self, tool: &Tool) -> bool {
         self.asked.covers(tool)
     }
 

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     Error,
     call::{Call, argument},
-    decision::Standing,
+    decision::{Origin, Standing},
 };
 
 /// The name that an argument has where the arguments are no object: a text that leaves the run.
@@ -168,16 +168,18 @@ impl Builder<'_> {
     /// Names of arguments by how they stand. Each set holds what stands worse as well: else an argument that falls from
     /// ambiguous to untrusted would leave a set that a clause looks at, and the clause would let it through.
     fn sinks(&self) -> Members {
-        let sets = [
-            ("sinks.untrusted", Standing::Untrusted),
-            ("sinks.unclear", Standing::Context),
-            ("sinks.ambiguous", Standing::Ambiguous),
+        let least = |least: Standing| move |origin: &Origin| origin.standing >= least;
+        let sets: [(&str, &dyn Fn(&Origin) -> bool); 4] = [
+            ("sinks.untrusted", &least(Standing::Untrusted)),
+            ("sinks.unclear", &least(Standing::Context)),
+            ("sinks.ambiguous", &least(Standing::Ambiguous)),
+            ("sinks.chosen", &|origin| !origin.is_named()),
         ];
         let mut members = Members::new();
-        for (name, least) in sets {
+        for (name, falls) in sets {
             if self.wants(name) {
-                let falls = self.call.traced.origins.iter().filter(|origin| origin.sink && origin.standing >= least);
-                let names: BTreeSet<Cow<'_, str>> = falls.map(|origin| named(&origin.pointer)).collect();
+                let origins = self.call.traced.origins.iter().filter(|origin| origin.sink && falls(origin));
+                let names: BTreeSet<Cow<'_, str>> = origins.map(|origin| named(&origin.pointer)).collect();
                 let names = names.into_iter().map(|name| RestrictedExpression::new_string(name.into_owned()));
                 members.push((last(name), RestrictedExpression::new_set(names)));
             }
@@ -187,11 +189,16 @@ impl Builder<'_> {
 
     fn scores(&self) -> Members {
         let scores = self.call.facts.scores;
-        [("scores.injection", scores.injection), ("scores.pii", scores.pii), ("scores.secrets", scores.secrets)]
-            .into_iter()
-            .filter(|(name, _)| self.wants(name))
-            .map(|(name, score)| (last(name), RestrictedExpression::new_long(score.into())))
-            .collect()
+        [
+            ("scores.injection", scores.injection),
+            ("scores.takeover", scores.takeover),
+            ("scores.pii", scores.pii),
+            ("scores.secrets", scores.secrets),
+        ]
+        .into_iter()
+        .filter(|(name, _)| self.wants(name))
+        .map(|(name, score)| (last(name), RestrictedExpression::new_long(score.into())))
+        .collect()
     }
 
     /// The sources of each argument that is looked at. One that is declared, or that a sink names, is there even if it is

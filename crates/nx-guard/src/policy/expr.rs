@@ -65,8 +65,16 @@ impl Names {
 }
 
 /// The members of the records within the context.
-pub(super) const MEMBERS: [&str; 6] =
-    ["sinks.untrusted", "sinks.unclear", "sinks.ambiguous", "scores.injection", "scores.pii", "scores.secrets"];
+pub(super) const MEMBERS: [&str; 8] = [
+    "sinks.untrusted",
+    "sinks.unclear",
+    "sinks.ambiguous",
+    "sinks.chosen",
+    "scores.injection",
+    "scores.takeover",
+    "scores.pii",
+    "scores.secrets",
+];
 
 /// What is looked at.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use super::{PolicySet, context::named, monotone::UNTRUSTED};
 use crate::{
     Error,
     call::Call,
-    decision::{Decision, Flip, Outcome, Standing},
+    decision::{Decision, Flip, Origin, Outcome, Standing},
     guard::REQUEST,
     origin::Traced,
 };
@@ -96,8 +96,9 @@ fn changed(mut traced: Traced, (name, source): &Given<'_>) -> Traced {
         origin.standing = if *source == REQUEST { Standing::Request } else { Standing::Trusted };
         origin.sources = BTreeSet::from([(*source).to_owned()]);
         origin.readers = None;
+        origin.evidence.clear();
     }
     traced.leaks.retain(|leak| named(&leak.pointer) != *name);
-    traced.named = traced.origins.iter().any(|origin| origin.sink && origin.standing == Standing::Request);
+    traced.named = traced.origins.iter().any(Origin::is_named);
     traced
 }

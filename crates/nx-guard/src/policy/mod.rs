@@ -54,7 +54,7 @@ pub const MAX_FAULTS: usize = 64;
 /// The name of the policy that ships; a policy of a user with this name stands in its place.
 pub const DEFAULT: &str = "default";
 /// The revision of the policy that ships. It rises with each change of its text.
-pub const DEFAULT_REVISION: u64 = 2;
+pub const DEFAULT_REVISION: u64 = 3;
 
 /// A policy with its name and revision.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

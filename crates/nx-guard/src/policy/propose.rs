@@ -148,7 +148,8 @@ impl<'a> Conditions<'a> {
         }
         if looks_at("scores") {
             let scores = call.facts.scores;
-            for (name, score) in [("injection", scores.injection), ("pii", scores.pii), ("secrets", scores.secrets)] {
+            let told = [("injection", scores.injection), ("takeover", scores.takeover)];
+            for (name, score) in told.into_iter().chain([("pii", scores.pii), ("secrets", scores.secrets)]) {
                 conditions.lines.push(format!("context.scores.{name} <= {score}"));
             }
         }

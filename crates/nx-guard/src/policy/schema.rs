@@ -85,15 +85,15 @@ fn output() -> Value {
 fn members<'a>(args: Value, names: impl Iterator<Item = &'a str>) -> Value {
     let sources = set(&json!({"type": "Entity", "name": "Source"}));
     let from = names.map(|name| (name.to_owned(), sources.clone())).collect();
-    let each = |names: [&str; 3], kind: &Value| {
+    let each = |names: &[&str], kind: &Value| {
         let members: BTreeMap<String, Value> = names.iter().map(|name| ((*name).to_owned(), kind.clone())).collect();
         record(&members)
     };
     let mut all: BTreeMap<String, Value> = [
         ("args".to_owned(), args),
         ("from".to_owned(), record(&from)),
-        ("sinks".to_owned(), each(["untrusted", "unclear", "ambiguous"], &set(&json!({"type": "String"})))),
-        ("scores".to_owned(), each(["injection", "pii", "secrets"], &json!({"type": "Long"}))),
+        ("sinks".to_owned(), each(&["untrusted", "unclear", "ambiguous", "chosen"], &set(&json!({"type": "String"})))),
+        ("scores".to_owned(), each(&["injection", "takeover", "pii", "secrets"], &json!({"type": "Long"}))),
         ("approvals".to_owned(), json!({"type": "Long"})),
         ("time".to_owned(), json!({"type": "Extension", "name": "datetime"})),
     ]

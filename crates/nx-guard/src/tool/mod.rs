@@ -13,6 +13,8 @@ use serde_json::Value;
 
 use crate::{
     Error,
+    detect::Detectors,
+    guard::SUSPECT,
     label::{Labelled, escaped},
 };
 
@@ -164,8 +166,8 @@ impl Output {
         }
     }
 
-    /// The labels of a value that the tool gave back: `source` vouches for what it says it does; with a suspect value, for
-    /// nothing.
+    /// The labels of a value that the tool gave back: `source` vouches for what it says it does. In a suspect value it vouches
+    /// for no record that the injection detector points at; where that can't be told, for nothing.
     pub fn labels(&self, source: &str, value: &Value, suspect: bool) -> Labelled {
         let label = |mut label: Label| {
             label.readers.clone_from(&self.readers);
@@ -173,17 +175,23 @@ impl Output {
             SharedLabel::new(label)
         };
         let [vouched, heard] = [label(Label::from_source(source)), label(Label::untrusted(source))];
-        if suspect {
-            return Labelled::uniform(heard);
-        }
+        let suspects = match (suspect, suspect.then(|| Detectors::embedded().suspects(value, SUSPECT)).flatten()) {
+            (true, None) => return Labelled::uniform(heard),
+            (_, suspects) => suspects.unwrap_or_default(),
+        };
+        let vouches = |path: &[String]| !suspects.iter().any(|record| path.starts_with(record));
         let mut labels = Labelled::uniform(if self.trust == Trust::Trusted { vouched.clone() } else { heard.clone() });
         // The later wins: what is not vouched for stays so under whatever is.
         for (patterns, label) in [(&self.trusted, &vouched), (&self.untrusted, &heard)] {
             for pattern in patterns {
                 pattern.places(value, &mut |path| {
+                    let label = if vouches(path) { label } else { &heard };
                     labels.put(path.iter().map(|part| escaped(part)).collect(), label.clone());
                 });
             }
+        }
+        for record in &suspects {
+            labels.put(record.iter().map(|part| escaped(part)).collect(), heard.clone());
         }
         labels.tidy();
         labels

@@ -6,7 +6,7 @@ use nx_guard::{
     Error,
     call::{Call, Facts, Scores},
     decision::{Decision, Outcome, Standing},
-    guard::{Guard, Observed},
+    guard::{Guard, OUTPUT, Observed},
     origin::{Limits, Planned},
     tool::{Tool, Tools},
 };
@@ -35,7 +35,10 @@ fn facts() -> Facts {
 
 #[expect(clippy::unnecessary_wraps, reason = "policies may fail")]
 fn decide(call: &Call<'_>) -> Result<Decision, Error> {
-    let safe = call.traced.origins.iter().all(|origin| !origin.sink || origin.standing.is_trusted()) && !call.leaks();
+    // What a text says to the principal chooses nothing.
+    let acts = call.tool.name != OUTPUT;
+    let chosen = call.traced.origins.iter().any(|origin| origin.sink && !origin.standing.is_trusted());
+    let safe = !(acts && chosen) && !call.leaks();
     Ok(Decision {
         outcome: if safe { Outcome::Allow } else { Outcome::Deny },
         reasons: Vec::new(),

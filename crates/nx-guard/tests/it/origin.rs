@@ -127,10 +127,18 @@ fn what_not_everyone_may_read_leaks() {
 
 #[test]
 fn asked_by_kind_of_action() {
-    let context = context("Please reschedule the dentist and email me");
-    let asked = |name: &str| context.asked(&Tool::parse(&json!({"name": name})).unwrap());
-    assert!(asked("reschedule_calendar_event") && asked("mail/sendEmail") && asked("frobnicate"));
-    assert!(!asked("delete_file") && !asked("pay/refund_order"));
+    let context = context(
+        "Please reschedule the event with the dentist, email me, and frobnicate the disk. Keep the order of the files",
+    );
+    let asked = |name: &str, description: &str| {
+        context.asked(&Tool::parse(&json!({"name": name, "description": description})).unwrap())
+    };
+    assert!(asked("reschedule_calendar_event", "") && asked("mail/sendEmail", "") && asked("frobnicate", ""));
+    assert!(asked("move_appointment", "Reschedules an event of the calendar.") && asked("events/postpone", ""));
+    // Another kind of action; the same kind, on something of which the request does not speak; a word that is no verb here;
+    // an action without a name.
+    assert!(!asked("delete_file", "") && !asked("pay/refund", ""));
+    assert!(!asked("reschedule_flight", "") && !asked("shop/order", "") && !asked("defrag", ""));
 }
 
 #[test]

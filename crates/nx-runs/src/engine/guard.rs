@@ -78,8 +78,7 @@ impl RunGate<'_> {
             None => (head.by.clone(), Default::default()),
         };
         // What an injection may have done, it did by what was read; what may leave, leaves with the arguments.
-        let leaving = scores_of(asked.args);
-        let scores = Scores { injection: scores.injection, ..leaving };
+        let scores = scores.of_call(scores_of(asked.args));
         let facts =
             Facts { now: self.now, scores, approvals: asked.approvals, principal, roles, agent: head.agent.clone() };
         let (tool, traced) = match (asked.name, asked.args.as_str()) {

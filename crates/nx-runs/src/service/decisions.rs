@@ -99,8 +99,7 @@ pub(crate) fn find(
     policies: Option<&PolicySet>,
 ) -> Result<DecisionView, Error> {
     let seq = why::find(reader, namespace, target)?;
-    let missing =
-        || Error::invalid(format!("nothing was decided about `{target}`; `neuraxis policy decisions` lists what was"));
+    let missing = || Error::Undecided { target: target.to_owned() };
     let mut event = reader.event(seq)?.ok_or_else(missing)?;
     for _ in 0..MAX_LINKS {
         if event.header.namespace != *namespace {
