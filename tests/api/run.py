@@ -69,7 +69,7 @@ def main():
 def check(url, directory):
     command = [
         SCHEMATHESIS, "--config-file", str(CONFIG), "run", f"{url}/api/openapi.json", "--checks", "all", "--seed", SEED,
-        "--max-examples", EXAMPLES, "--workers", "2", "--request-timeout", "30", "--no-color",
+        "--max-examples", EXAMPLES, "--workers", "1", "--request-timeout", "30", "--no-color",
         "--generation-database", "none",
     ]
     for path, why in EXCLUDED.items():

@@ -4,6 +4,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use axum::{
@@ -12,7 +13,10 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::{
+    sync::{OwnedSemaphorePermit, mpsc},
+    time::timeout,
+};
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::{Error, Shared};
@@ -22,6 +26,8 @@ pub(crate) const TAR: &str = "application/x-tar";
 /// The folder below the data directory.
 const FOLDER: &str = "tmp";
 const CHUNK: usize = 64 << 10;
+/// How long a request waits for the archive that is being made.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Chunks that wait for the reader.
 const CHUNKS: usize = 16;
 
@@ -32,7 +38,9 @@ pub(crate) async fn streamed(
     last: &'static str,
     make: impl FnOnce(&Path) -> Result<(), Error> + Send + 'static,
 ) -> Result<Response, Error> {
-    let permit = shared.archives.clone().try_acquire_owned().map_err(|_busy| Error::ArchiveBusy)?;
+    // The one before may have been read to its end and not be cleared away yet.
+    let permit = timeout(PATIENCE, shared.archives.clone().acquire_owned()).await;
+    let permit = permit.ok().and_then(Result::ok).ok_or(Error::ArchiveBusy)?;
     let data = shared.journal.options().dir.clone();
     let reader = shared.journal.reader();
     let folder = shared

@@ -1,6 +1,11 @@
 //! What requests carry, parsed at the edge. The bounds stand in the OpenAPI description too.
 
-use serde::{Deserialize, Deserializer, de::Error as _};
+use std::{fmt, marker::PhantomData};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, MapAccess, Visitor, value::MapAccessDeserializer},
+};
 
 /// Names and other short texts: 1 to 256 characters.
 pub(crate) const MAX_TEXT: usize = 256;
@@ -13,6 +18,15 @@ pub(crate) fn limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option
         None => Ok(None),
         Some(Whole(number @ 1..=1000)) => Ok(Some(number as usize)),
         Some(Whole(number)) => Err(D::Error::custom(format!("limit {number} is not within 1 to 1000"))),
+    }
+}
+
+/// A score, 1 to 100.
+pub(crate) fn score<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u8>, D::Error> {
+    match Option::<Whole>::deserialize(deserializer)? {
+        None => Ok(None),
+        Some(Whole(number @ 1..=100)) => Ok(u8::try_from(number).ok()),
+        Some(Whole(number)) => Err(D::Error::custom(format!("the score {number} is not within 1 to 100"))),
     }
 }
 
@@ -48,6 +62,46 @@ impl<'de> Deserialize<'de> for Whole {
             Form::Text(text) => text.parse().map(Self).map_err(|_err| wrong(&text)),
         }
     }
+}
+
+/// What must be an object: a struct would take its fields from a list too, by their places.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<T, M::Error> {
+                T::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+        deserializer.deserialize_map(Members(PhantomData)).map(Self)
+    }
+}
+
+/// An object.
+pub(crate) fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+    Object::deserialize(deserializer).map(|Object(value)| value)
+}
+
+/// A list of objects.
+pub(crate) fn objects<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    let found = Vec::<Object<T>>::deserialize(deserializer)?;
+    Ok(found.into_iter().map(|Object(value)| value).collect())
+}
+
+/// A list of objects, where it may be left out.
+pub(crate) fn optional_objects<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<T>>, D::Error> {
+    let found = Option::<Vec<Object<T>>>::deserialize(deserializer)?;
+    Ok(found.map(|found| found.into_iter().map(|Object(value)| value).collect()))
 }
 
 fn bounded(text: &str, least: usize, most: usize) -> Result<(), String> {

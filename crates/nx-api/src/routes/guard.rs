@@ -28,7 +28,7 @@ use crate::{
     extract::{Json, Path, Query},
     input,
     views::{
-        forms::{MessageForm, PlannedForm, ThresholdsForm, ToolForm},
+        forms::{MessageForm, PlannedForm, ToolForm},
         guard::{DecisionBody, DecisionsBody},
     },
 };
@@ -71,6 +71,7 @@ struct OpenBody {
     /// What the person asks for: the one text that is trusted. Any JSON.
     prompt: Value,
     /// A plan made from the prompt alone, before anything else was seen.
+    #[serde(default, deserialize_with = "input::optional_objects")]
     #[schema(value_type = Option<Vec<PlannedForm>>, max_items = 1024)]
     plan: Option<Vec<Planned>>,
     /// The program's tools.
@@ -435,12 +436,43 @@ async fn close(
 #[serde(deny_unknown_fields)]
 struct ScreenBody {
     /// The messages.
+    #[serde(deserialize_with = "input::objects")]
     #[schema(value_type = Vec<MessageForm>, max_items = 1000)]
     messages: Vec<Message>,
     /// Scores from which on a message is flagged.
-    #[serde(default)]
-    #[schema(value_type = ThresholdsForm)]
-    thresholds: Thresholds,
+    #[serde(default, deserialize_with = "input::object")]
+    #[schema(required = false)]
+    thresholds: ThresholdsBody,
+}
+
+/// Scores from which on a message is flagged, 1 to 100.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ThresholdsBody {
+    /// For injections; 90 when left out.
+    #[serde(default, deserialize_with = "input::score")]
+    #[schema(minimum = 1, maximum = 100)]
+    injection: Option<u8>,
+    /// For personal data; 60 when left out.
+    #[serde(default, deserialize_with = "input::score")]
+    #[schema(minimum = 1, maximum = 100)]
+    pii: Option<u8>,
+    /// For secrets; 60 when left out.
+    #[serde(default, deserialize_with = "input::score")]
+    #[schema(minimum = 1, maximum = 100)]
+    secrets: Option<u8>,
+}
+
+impl From<ThresholdsBody> for Thresholds {
+    fn from(body: ThresholdsBody) -> Self {
+        let ThresholdsBody { injection, pii, secrets } = body;
+        let shipped = Self::default();
+        Self {
+            injection: injection.unwrap_or(shipped.injection),
+            pii: pii.unwrap_or(shipped.pii),
+            secrets: secrets.unwrap_or(shipped.secrets),
+        }
+    }
 }
 
 /// What detectors say of the messages.
@@ -476,12 +508,8 @@ async fn screen(
     if body.messages.len() > MAX_MESSAGES {
         return Err(Error::Request(format!("{} messages; at most {MAX_MESSAGES} are taken", body.messages.len())));
     }
-    let Thresholds { injection, pii, secrets } = body.thresholds;
-    if let Some(wrong) = [injection, pii, secrets].into_iter().find(|score| !(1..=100).contains(score)) {
-        return Err(Error::Request(format!("the threshold {wrong} is not within 1 to 100")));
-    }
     let screened = shared
-        .blocking(move || Ok(Detectors::embedded().screen(&body.messages, body.thresholds, Budget::default())))
+        .blocking(move || Ok(Detectors::embedded().screen(&body.messages, body.thresholds.into(), Budget::default())))
         .await?;
     let Screened { flagged, categories, scores, findings, complete } = screened;
     let categories = categories.into_iter().map(|(name, reached)| (name.to_owned(), reached)).collect();

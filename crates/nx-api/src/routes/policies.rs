@@ -121,6 +121,9 @@ async fn diff(
     Json(body): Json<DiffBody>,
 ) -> Result<Json<PolicyDiffBody>, Error> {
     let namespace = namespace(body.namespace.as_deref())?;
+    if body.manifests.is_empty() {
+        return Err(Error::Request("no manifests; send those of the policies that would be applied".to_owned()));
+    }
     let before = declared(&shared, &namespace, &[]).await?;
     let after = declared(&shared, &namespace, &body.manifests).await?;
     let since = body.since.map(|since| ago(&shared, since));

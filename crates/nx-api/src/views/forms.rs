@@ -119,19 +119,3 @@ pub(crate) enum RoleForm {
     Assistant,
     Tool,
 }
-
-/// Scores from which on a message is flagged.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "a description")]
-pub(crate) struct ThresholdsForm {
-    /// For injections.
-    #[schema(required = false, minimum = 1, maximum = 100)]
-    injection: u8,
-    /// For personal data.
-    #[schema(required = false, minimum = 1, maximum = 100)]
-    pii: u8,
-    /// For secrets.
-    #[schema(required = false, minimum = 1, maximum = 100)]
-    secrets: u8,
-}

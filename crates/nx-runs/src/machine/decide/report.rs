@@ -74,8 +74,11 @@ impl Deciding<'_> {
         let session = session.ok_or(Error::NoSession { run: self.run.id })?;
         let found = session.tools.iter().find(|tool| tool.name == name).ok_or_else(|| {
             let names: Vec<&str> = session.tools.iter().map(|tool| tool.name.as_str()).collect();
-            let nearest = crate::kinds::nearest(name, &names);
-            Error::invalid(format!("tool `{}` is not declared in this session; the nearest is `{nearest}`", clip(name)))
+            let nearest = match names.as_slice() {
+                [] => "it has none".to_owned(),
+                names => format!("the nearest is `{}`", crate::kinds::nearest(name, names)),
+            };
+            Error::invalid(format!("tool `{}` is not declared in this session; {nearest}", clip(name)))
         })?;
         Ok(match found.effect {
             tool::Effect::Read => Effect::Read,
