@@ -121,9 +121,21 @@ pub struct Parts {
 /// A namespace whose declarations changed, and whom to tell once the runs know.
 pub type Declare = (Namespace, oneshot::Sender<()>);
 
-/// What every handler sees.
+/// What every handler sees. Each request clones it several times.
 #[derive(Debug, Clone)]
-pub(crate) struct Shared {
+pub(crate) struct Shared(Arc<Surface>);
+
+impl std::ops::Deref for Shared {
+    type Target = Surface;
+
+    fn deref(&self) -> &Surface {
+        &self.0
+    }
+}
+
+/// The parts, and what belongs to this server alone.
+#[derive(Debug)]
+pub(crate) struct Surface {
     journal: Journal,
     runs: nx_runs::Handle,
     control: nx_control::Handle,

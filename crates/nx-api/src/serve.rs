@@ -12,7 +12,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    Error, Options, Parts, Patience, Shared, Tls, auth,
+    Error, Options, Parts, Patience, Shared, Surface, Tls, auth,
     connection::{self, Host},
 };
 
@@ -49,7 +49,7 @@ impl Server {
             .await
             .map_err(|source| Error::Listen { address: options.listen, source })?;
         let address = listener.local_addr().map_err(|source| Error::Listen { address: options.listen, source })?;
-        let shared = Shared {
+        let shared = Shared(Arc::new(Surface {
             journal: parts.journal,
             runs: parts.runs,
             control: parts.control,
@@ -62,7 +62,7 @@ impl Server {
             archives: Arc::new(Semaphore::new(1)),
             revocations: broadcast::Sender::new(REVOCATIONS),
             body_patience: options.patience.body,
-        };
+        }));
         if shared.require_token && auth::list(&shared).await?.is_empty() {
             let roles = BTreeSet::from([auth::ADMIN.to_owned()]);
             let secret = auth::create(&shared, "admin", roles, "first start").await?;

@@ -1,6 +1,13 @@
 //! `up`: the server, wired from its parts.
 
-use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path, process::ExitCode, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    io::Write as _,
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+    process::ExitCode,
+    sync::Arc,
+};
 
 use anyhow::Context as _;
 use nx_api::{Declare, Options as ApiOptions, Parts, Server, Tls};
@@ -22,6 +29,9 @@ use crate::cli::UpArgs;
 
 /// Shortest time between two checkpoints signed while the log grows.
 const CHECKPOINT_EVERY: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// Most warnings about policies that are given at once.
+const MAX_WARNINGS: usize = 20;
 
 /// Time between two sweeps for unnamed blobs.
 const SWEEP_EVERY: std::time::Duration = std::time::Duration::from_hours(1);
@@ -236,6 +246,8 @@ struct Declaring {
     changes: Subscription,
     /// Who waits until the runs know what was changed.
     wanted: mpsc::Receiver<Declare>,
+    /// Warnings about policies that were given, by namespace.
+    told: HashMap<Namespace, HashSet<String>>,
 }
 
 impl Declaring {
@@ -248,7 +260,7 @@ impl Declaring {
     ) -> anyhow::Result<Self> {
         let filter = Filter { types: vec!["resource.".to_owned()], ..Filter::default() };
         let changes = journal.subscribe(journal.head(), filter);
-        let declaring = Self { control, runs, changes, wanted };
+        let mut declaring = Self { control, runs, changes, wanted, told: HashMap::new() };
         for namespace in declaring.control.namespaces().await? {
             declaring.declare(namespace).await?;
         }
@@ -277,7 +289,7 @@ impl Declaring {
         }
     }
 
-    async fn declare(&self, namespace: Namespace) -> anyhow::Result<()> {
+    async fn declare(&mut self, namespace: Namespace) -> anyhow::Result<()> {
         let mut declared = Vec::new();
         for kind in ["Agent", "Toolset", "Policy"] {
             let mut after: Option<String> = None;
@@ -292,7 +304,20 @@ impl Declaring {
         }
         // Compiling many policies takes a while.
         let declared = tokio::task::spawn_blocking(move || Declared::of(&declared)).await?;
+        self.warn(&namespace, declared.warnings());
         self.runs.declare(namespace, declared).await?;
         Ok(())
+    }
+
+    /// Says what is doubtful about policies and was not so before.
+    fn warn(&mut self, namespace: &Namespace, warnings: &[String]) {
+        let told = self.told.insert(namespace.clone(), warnings.iter().cloned().collect()).unwrap_or_default();
+        let fresh: Vec<&String> = warnings.iter().filter(|warning| !told.contains(*warning)).collect();
+        for warning in fresh.iter().take(MAX_WARNINGS) {
+            tracing::warn!(%namespace, "{warning}");
+        }
+        if let Some(more) = fresh.len().checked_sub(MAX_WARNINGS).filter(|more| *more > 0) {
+            tracing::warn!(%namespace, more, "there are more such warnings");
+        }
     }
 }

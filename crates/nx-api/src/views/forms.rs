@@ -37,7 +37,6 @@ pub(crate) struct ToolForm {
 /// Nothing, something that repeating does not repeat, or something that happens again with each call.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-#[expect(dead_code, reason = "a description")]
 pub(crate) enum EffectForm {
     Read,
     Idempotent,
@@ -47,7 +46,6 @@ pub(crate) enum EffectForm {
 /// Whether the service vouches for what it gives back, or anyone may have written it.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-#[expect(dead_code, reason = "a description")]
 pub(crate) enum TrustForm {
     Trusted,
     Untrusted,
@@ -112,7 +110,6 @@ pub(crate) struct MessageForm {
 /// Whoever runs the model, whoever asks, the model, or data that a tool gave.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-#[expect(dead_code, reason = "a description")]
 pub(crate) enum RoleForm {
     System,
     User,

@@ -122,7 +122,7 @@ fn verb(stem: &str) -> Kinds {
     let found = |word: &str| WORDS.get(word).copied();
     let doubled = || {
         let mut chars = stem.chars();
-        (chars.next_back() == chars.clone().next_back()).then(|| chars.as_str()).and_then(found)
+        (chars.next_back() == chars.clone().next_back()).then_some(chars.as_str()).and_then(found)
     };
     found(stem)
         .or_else(doubled)

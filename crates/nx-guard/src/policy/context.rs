@@ -168,16 +168,18 @@ impl Builder<'_> {
     /// Names of arguments by how they stand. Each set holds what stands worse as well: else an argument that falls from
     /// ambiguous to untrusted would leave a set that a clause looks at, and the clause would let it through.
     fn sinks(&self) -> Members {
-        let least = |least: Standing| move |origin: &Origin| origin.standing >= least;
-        let sets: [(&str, &dyn Fn(&Origin) -> bool); 4] = [
-            ("sinks.untrusted", &least(Standing::Untrusted)),
-            ("sinks.unclear", &least(Standing::Context)),
-            ("sinks.ambiguous", &least(Standing::Ambiguous)),
-            ("sinks.chosen", &|origin| !origin.is_named()),
+        // Without a least standing: what the request does not say, or something untrusted says as well.
+        let sets = [
+            ("sinks.untrusted", Some(Standing::Untrusted)),
+            ("sinks.unclear", Some(Standing::Context)),
+            ("sinks.ambiguous", Some(Standing::Ambiguous)),
+            ("sinks.chosen", None),
         ];
         let mut members = Members::new();
-        for (name, falls) in sets {
+        for (name, least) in sets {
             if self.wants(name) {
+                let falls =
+                    |origin: &Origin| least.map_or_else(|| !origin.is_named(), |least| origin.standing >= least);
                 let origins = self.call.traced.origins.iter().filter(|origin| origin.sink && falls(origin));
                 let names: BTreeSet<Cow<'_, str>> = origins.map(|origin| named(&origin.pointer)).collect();
                 let names = names.into_iter().map(|name| RestrictedExpression::new_string(name.into_owned()));

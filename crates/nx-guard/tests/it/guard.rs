@@ -38,9 +38,9 @@ fn decide(call: &Call<'_>) -> Result<Decision, Error> {
     // What a text says to the principal chooses nothing.
     let acts = call.tool.name != OUTPUT;
     let chosen = call.traced.origins.iter().any(|origin| origin.sink && !origin.standing.is_trusted());
-    let safe = !(acts && chosen) && !call.leaks();
+    let wrong = call.leaks() || (acts && chosen);
     Ok(Decision {
-        outcome: if safe { Outcome::Allow } else { Outcome::Deny },
+        outcome: if wrong { Outcome::Deny } else { Outcome::Allow },
         reasons: Vec::new(),
         ask: None,
         origins: Vec::new(),

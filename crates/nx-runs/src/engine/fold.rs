@@ -205,7 +205,7 @@ impl Slot {
         let inbox = self.inbox(status);
         let waits = matches!(status, RunStatus::Waiting);
         let waiting_for = if over { None } else { self.waits.values().next_back() };
-        let awaits_child = waits && self.run.waits().any(|(_, _, wait)| matches!(wait, Wait::Child { .. }));
+        let awaits_child = waits && self.run.awaits_child();
         let summary = &mut self.row.summary;
         let changed = forced
             || summary.status != status

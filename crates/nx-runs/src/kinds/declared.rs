@@ -21,6 +21,7 @@ pub struct Declared {
     agents: BTreeMap<String, AgentRules>,
     tools: HashMap<String, BTreeMap<String, ToolRules>>,
     policies: Option<Arc<PolicySet>>,
+    warnings: Vec<String>,
 }
 
 /// What is declared of an agent.
@@ -89,13 +90,11 @@ impl Declared {
 
     /// The policies with those that ship. A policy that fits by itself but not with the others is left out, loudly: the
     /// registry has refused it unless what it refers to has changed since.
-    fn compile(&self, policies: Vec<Policy>) -> Option<Arc<PolicySet>> {
+    fn compile(&mut self, policies: Vec<Policy>) -> Option<Arc<PolicySet>> {
         let tools = self.guard_tools();
         match PolicySet::compile(&with_default(policies), &tools) {
             Ok(compiled) => {
-                for warning in compiled.warnings {
-                    tracing::warn!("{warning}");
-                }
+                self.warnings = compiled.warnings.iter().map(ToString::to_string).collect();
                 Some(Arc::new(compiled.set))
             }
             Err(error) => {
@@ -109,6 +108,11 @@ impl Declared {
     pub(crate) fn guard_tools(&self) -> Tools {
         let tools = self.tools.values().flat_map(BTreeMap::values).map(|rules| (*rules.guard).clone());
         Tools::new(tools).unwrap_or_default()
+    }
+
+    /// What is doubtful about the policies, in words.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// The policies of the namespace.

@@ -9,7 +9,7 @@ use super::{
     approval::Approval,
     command::{Obligation, Start},
     durable::{Durable, Phase},
-    event::{Created, Kind, RunEvent, Wait},
+    event::{Created, Kind, RunEvent},
     live::{Live, LiveTimer, Stage},
     record::State,
 };
@@ -113,10 +113,9 @@ impl Run {
         self.durable.is_over()
     }
 
-    /// What steps wait for, by ordinal, with scope and name.
-    pub fn waits(&self) -> impl Iterator<Item = (u64, String, &Wait)> {
-        let records = &self.durable.records;
-        self.durable.open.iter().filter_map(|(&n, open)| Some((n, records.label(n), open.wait.as_ref()?)))
+    /// Whether a step waits for a child run.
+    pub fn awaits_child(&self) -> bool {
+        self.durable.children().next().is_some()
     }
 
     /// Steps in doubt.

@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use anyhow::Context as _;
-use nx_guard::bench::{CheckConfig, TraceConfig, arguments, check, policies};
+use nx_guard::bench::{CheckConfig, TraceConfig, check, policies};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -55,13 +55,13 @@ pub(super) async fn over_http(dir: &Path) -> anyhow::Result<Vec<Value>> {
     let mut times = Vec::with_capacity(CALLS);
     let cpu = server.cpu()?;
     for n in 0..WARM_UP + CALLS {
-        // A call that policies would ask about opens a question; those that are allowed are what agents do all day.
-        let mut body = json!({"tool": "pay/refund", "args": arguments(n * 2)});
+        let mut body = json!({"tool": "pay/refund", "args": allowed(n)});
         let begun = Instant::now();
-        client.post(&check, &body).await?;
+        let verdict = client.post(&check, &body).await?;
         if n >= WARM_UP {
             times.push(begun.elapsed().as_secs_f64() * 1e6);
         }
+        anyhow::ensure!(verdict.get("decision") == Some(&json!("allow")), "a call is not allowed: {verdict}");
         // Then the call is made, and what came of it is told.
         if let Some(body) = body.as_object_mut() {
             body.insert("result".to_owned(), Value::Null);
@@ -79,6 +79,15 @@ pub(super) async fn over_http(dir: &Path) -> anyhow::Result<Vec<Value>> {
     ];
     server.end().await?;
     Ok(figures)
+}
+
+/// The arguments of a call that policies allow, as most are: to whom the request names, of what a record says, with a text made
+/// of several.
+fn allowed(n: usize) -> Value {
+    // The record 0 and the mail 0 have an account in common.
+    let k = 1 + n % 999;
+    json!({"order": k, "iban": format!("DE{:020}", k * 7919), "to": "ann@example.org", "cents": n % 5000, "by": "2025-01-11",
+        "text": format!("dear customer {k}, your order {k} of street {} is refunded", k % 97)})
 }
 
 /// What labels cost a run of many small steps: against the same build where every value gets one label.
@@ -113,7 +122,7 @@ async fn open(client: &Client) -> anyhow::Result<String> {
         "agent": "triage", "principal": "ann", "roles": ["clerk"],
         "prompt": "Refund order 77 to its customer and write to ann@example.org, 50 euro at most, by January 11th 2025",
         "tools": [
-            {"name": "pay/refund", "effect": "once", "sinks": ["iban", "cents", "to"]},
+            {"name": "pay/refund", "effect": "once", "sinks": ["to"]},
             {"name": "shop/find_order", "effect": "read", "output": output},
             {"name": "mail/read", "effect": "read"},
         ],

@@ -26,6 +26,9 @@ use crate::{
     },
 };
 
+/// Most calls of a session that are open at once: allowed and not reported, or waiting for a person.
+const MAX_OPEN: usize = 1024;
+
 /// What a session's program wants to do.
 struct Wish {
     tool: String,
@@ -101,6 +104,10 @@ impl Deciding<'_> {
         let waiting: Option<(ApprovalId, u64)> = (self.run.durable.approvals.values())
             .find(|approval| approval.hash == wish.hash && self.is_of(approval.n, &wish))
             .map(|approval| (approval.id, approval.n));
+        if waiting.is_none() && self.run.durable.open.len() >= MAX_OPEN {
+            let fix = "report what came of earlier ones, or have their questions answered";
+            return Err(Error::Limit { what: "open calls of a session", max: MAX_OPEN as u64, fix });
+        }
         let n = self.run.durable.records.next();
         let verdict = self.asked(n, &wish, 0)?;
         if let Some((id, step)) = waiting.filter(|_| verdict.as_ref().is_some_and(Verdict::asks)) {
