@@ -241,6 +241,29 @@ async fn forged_and_malformed_requests_are_refused() {
         .await;
 }
 
+#[tokio::test(flavor = "current_thread")]
+async fn open_calls_have_a_bound() {
+    let dir = tempfile::tempdir().unwrap();
+    tokio::task::LocalSet::new()
+        .run_until(async {
+            let server = Server::up(dir.path());
+            let run = open(&server.handle, "find the orders").await;
+            let call =
+                |n: u64| Reported::Check { tool: "shop/find_order".to_owned(), args: Arc::new(json!({ "order": n })) };
+            for n in 0..1024 {
+                let found = report(&server.handle, run, call(n)).await.unwrap().unwrap();
+                assert_eq!(found.outcome, Verdict::Allow);
+            }
+            let error = report(&server.handle, run, call(1024)).await.unwrap_err();
+            assert!(matches!(error, Error::Limit { max: 1024, .. }), "{error:?}");
+            // What came of one makes room for another.
+            observe(&server.handle, run, "shop/find_order", json!({"order": 3}), json!({})).await;
+            report(&server.handle, run, call(1024)).await.unwrap();
+            server.down().await;
+        })
+        .await;
+}
+
 #[test]
 fn shipped_policies_compile() {
     assert!(!Declared::shipped().is_empty());
