@@ -8,12 +8,37 @@ use unicode_normalization::UnicodeNormalization as _;
 
 /// The strict normal form.
 pub(super) fn strict(text: &str) -> String {
+    if text.is_ascii() {
+        return squeezed(text);
+    }
     squeeze(text.nfkc().flat_map(char::to_lowercase))
 }
 
 /// The loose normal form.
 pub(super) fn loose(text: &str) -> String {
+    if text.is_ascii() {
+        return squeezed(text);
+    }
     squeeze(text.nfkc().filter(|c| !is_invisible(*c)).flat_map(char::to_lowercase).map(look_alike))
+}
+
+/// Both forms of a text in ASCII, in which nothing is composed, invisible or of another alphabet.
+fn squeezed(ascii: &str) -> String {
+    let mut out = String::with_capacity(ascii.len());
+    let mut blank = false;
+    for byte in ascii.bytes() {
+        // The blanks of `char::is_whitespace`, which has the vertical tab among them.
+        if matches!(byte, b'\t'..=b'\r' | b' ') {
+            blank = !out.is_empty();
+        } else {
+            if blank {
+                out.push(' ');
+            }
+            blank = false;
+            out.push(char::from(byte.to_ascii_lowercase()));
+        }
+    }
+    out
 }
 
 fn squeeze(chars: impl Iterator<Item = char>) -> String {
@@ -241,4 +266,19 @@ fn plain(chars: &[char]) -> usize {
         return if chars.get(head) == Some(&'.') { head + 1 + digits(head + 1) } else { head };
     }
     count(chars, |c| is_word(c) || c == '-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{loose, squeeze, squeezed, strict};
+
+    #[test]
+    fn ascii_has_one_form() {
+        let all: String = (0..=127).map(char::from).collect();
+        for text in ["", " ", "a", " A  b\t\u{b}\u{c}C \r\n", "x\u{1c}y\u{1f}z\u{0}", &all] {
+            let slow = squeeze(text.chars().flat_map(char::to_lowercase));
+            assert_eq!(squeezed(text), slow, "{text:?}");
+            assert_eq!((strict(text), loose(text)), (slow.clone(), slow));
+        }
+    }
 }
