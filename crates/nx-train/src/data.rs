@@ -112,7 +112,8 @@ pub(crate) fn write<'a>(shape: Shape, pixels: &[u8], shift: Shift, rows: impl It
             image.get(row * shape.width..(row + 1) * shape.width)
         })
     });
-    for (to, from) in rows.zip(wanted) {
+    // in this order: the rows of the next image are not to be touched
+    for (from, to) in wanted.zip(rows) {
         to.fill(0.0);
         let skip = shift.right.unsigned_abs().min(shape.width);
         let (skip_to, skip_from) = if shift.right > 0 { (skip, 0) } else { (0, skip) };
@@ -120,5 +121,28 @@ pub(crate) fn write<'a>(shape: Shape, pixels: &[u8], shift: Shift, rows: impl It
         for (to, from) in to.iter_mut().skip(skip_to).zip(from) {
             *to = number(*from);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_image_is_written_into_its_own_rows_moved() {
+        let shape = Shape { channels: 1, height: 2, width: 3 };
+        let check = |down, right, wanted: [u8; 12]| {
+            let mut numbers = [9.0; 12];
+            let mut rows = numbers.chunks_mut(3);
+            for image in [[10, 20, 30, 40, 50, 60], [1, 2, 3, 4, 5, 6]] {
+                write(shape, &image, Shift { down, right }, rows.by_ref());
+            }
+            assert_eq!(numbers, wanted.map(number), "{down} {right}");
+        };
+        check(0, 0, [10, 20, 30, 40, 50, 60, 1, 2, 3, 4, 5, 6]);
+        check(1, 0, [0, 0, 0, 10, 20, 30, 0, 0, 0, 1, 2, 3]);
+        check(-1, 1, [0, 40, 50, 0, 0, 0, 0, 4, 5, 0, 0, 0]);
+        check(0, -2, [30, 0, 0, 60, 0, 0, 3, 0, 0, 6, 0, 0]);
+        check(5, 7, [0; 12]);
     }
 }

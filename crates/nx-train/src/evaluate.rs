@@ -47,7 +47,7 @@ impl Network {
     /// The same bytes with any number of threads.
     pub fn predict(&self, inputs: &[f32], threads: NonZeroUsize) -> Result<Vec<f32>, Error> {
         let (len, width) = (self.input().len(), self.output().len());
-        if len == 0 || inputs.len() % len != 0 {
+        if len == 0 || !inputs.len().is_multiple_of(len) {
             let reason = format!("{} numbers are no whole examples of {len}", inputs.len());
             return Err(Error::Data { reason });
         }

@@ -227,7 +227,9 @@ impl Network {
                 _ => continue,
             };
             let bound = (6.0 / fan_in as f32).sqrt();
-            weight.iter_mut().for_each(|weight| *weight = draw::symmetric(rng, bound));
+            for weight in weight {
+                *weight = draw::symmetric(rng, bound);
+            }
         }
         Ok(network)
     }

@@ -94,7 +94,7 @@ impl Pass {
                 Layer::MaxPool { size } => {
                     let mut places = if let Note::From(places) = note { std::mem::take(places) } else { Vec::new() };
                     places.resize(to, 0);
-                    pool::max((plane, input), *size, (small, output), &mut places);
+                    pool::max((plane, small), *size, input, output, &mut places);
                     *note = Note::From(places);
                 }
                 Layer::GlobalAveragePool => pool::mean(plane, input, output),
@@ -167,7 +167,9 @@ fn convolve(level: Level, plane: &Plane, conv: &Conv2d, input: &[f32], output: &
     match &conv.bias {
         None => output.fill(0.0),
         Some(bias) => {
-            output.chunks_mut(plane.len).zip(bias.iter().cycle()).for_each(|(output, bias)| output.fill(*bias))
+            for (output, bias) in output.chunks_mut(plane.len).zip(bias.iter().cycle()) {
+                output.fill(*bias);
+            }
         }
     }
     kernel::correlate(level, plane, &kernels(conv), input, output);

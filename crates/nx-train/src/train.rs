@@ -241,7 +241,7 @@ fn learn(network: &mut Network, shards: &[Shard], batch: usize, memories: &mut [
                 Some(Note::Seen(seen)) => Some((seen.as_slice(), shard.images.len())),
                 _ => None,
             });
-            observe(norm, seen.collect());
+            observe(norm, &seen.collect::<Vec<_>>());
         }
     }
     let share = 1.0 / batch as f32;
@@ -268,7 +268,7 @@ fn learn(network: &mut Network, shards: &[Shard], batch: usize, memories: &mut [
 }
 
 /// Moves the running mean and variance towards those of all shards together.
-fn observe(norm: &mut BatchNorm, shards: Vec<(&[Seen], usize)>) {
+fn observe(norm: &mut BatchNorm, shards: &[(&[Seen], usize)]) {
     let images: usize = shards.iter().map(|(_, images)| images).sum();
     for (channel, (mean, variance)) in norm.mean.iter_mut().zip(&mut norm.variance).enumerate() {
         let parts = || {

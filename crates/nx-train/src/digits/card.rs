@@ -90,5 +90,5 @@ fn write(
 }
 
 fn columns<T: ToString>(cells: impl IntoIterator<Item = T>) -> String {
-    cells.into_iter().map(|cell| format!(" {} |", cell.to_string())).collect()
+    cells.into_iter().fold(String::new(), |row, cell| row + " " + &cell.to_string() + " |")
 }

@@ -1,6 +1,6 @@
 //! Handwritten digits: the data, the network that reads them, and how it is trained.
 //!
-//! The data are 8,000 images of MNIST (LeCun and Cortes), 28 × 28, in an order already shuffled: the first 7,000 are to
+//! The data are 8,000 images of MNIST, 28 × 28, in an order already shuffled: the first 7,000 are to
 //! learn from, the last 1,000 to judge by.
 
 mod card;
@@ -56,7 +56,7 @@ pub fn options(seed: u64, threads: NonZeroUsize) -> Options {
     Options {
         seed,
         threads,
-        epochs: 12,
+        epochs: 8,
         schedule: Schedule::Cosine { peak: 0.003, warm_up: 0.15 },
         weight_decay: 0.02,
         shift_px: 2,

@@ -71,6 +71,7 @@ pub(crate) fn weight_gradient(
     }
 }
 
+#[expect(clippy::inline_always, reason = "only what is inlined is compiled for the vectors that `dispatch!` chose")]
 #[inline(always)]
 fn native_lanes<S: Simd>(_: S) -> usize {
     S::f32s::LEN
@@ -103,6 +104,7 @@ fn pack<const R: usize>(weights: &[f32], columns: usize) -> Vec<[f32; R]> {
     packed
 }
 
+#[expect(clippy::inline_always, reason = "only what is inlined is compiled for the vectors that `dispatch!` chose")]
 #[inline(always)]
 fn tiles<S: Simd, const R: usize>(
     simd: S,
@@ -137,6 +139,7 @@ fn tiles<S: Simd, const R: usize>(
     }
 }
 
+#[expect(clippy::inline_always, reason = "only what is inlined is compiled for the vectors that `dispatch!` chose")]
 #[inline(always)]
 fn dots<S: Simd, const R: usize, const C: usize>(
     simd: S,

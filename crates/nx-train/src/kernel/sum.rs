@@ -3,6 +3,7 @@
 use super::LANES;
 
 /// Adds the lanes: halves onto each other until one is left.
+#[expect(clippy::inline_always, reason = "only what is inlined is compiled for the vectors that `dispatch!` chose")]
 #[inline(always)]
 pub(super) fn fold(mut lanes: [f32; LANES]) -> f32 {
     for width in [8, 4, 2, 1] {

@@ -73,7 +73,13 @@ fn check(shape: (usize, usize), (inputs, outputs): (usize, usize), size: usize, 
             let mut sums = vec![0.25; plane.height * plane.width];
             for i in 0..inputs {
                 for (y, x, v, u) in everywhere(&plane, size) {
-                    let seen = pixel(&plane, &input, image * inputs + i, y + v as isize - half, x + u as isize - half);
+                    let seen = pixel(
+                        &plane,
+                        &input,
+                        image * inputs + i,
+                        y + v.cast_signed() - half,
+                        x + u.cast_signed() - half,
+                    );
                     sums[y as usize * plane.width + x as usize] += seen * f64::from(weights[place(o, i, v, u)]);
                     wanted[place(o, i, v, u)] += seen * pixel(&plane, &error, image * outputs + o, y, x);
                 }

@@ -3,9 +3,8 @@
 use crate::{kernel::sum, shape::Plane};
 
 /// The largest of each square; `from` remembers where in the input's plane it lay.
-pub(crate) fn max(input: (&Plane, &[f32]), size: usize, output: (&Plane, &mut [f32]), from: &mut [u32]) {
-    let (large, small) = (input.0, output.0);
-    let planes = input.1.chunks(large.len).zip(output.1.chunks_mut(small.len)).zip(from.chunks_mut(small.len));
+pub(crate) fn max((large, small): (&Plane, &Plane), size: usize, input: &[f32], output: &mut [f32], from: &mut [u32]) {
+    let planes = input.chunks(large.len).zip(output.chunks_mut(small.len)).zip(from.chunks_mut(small.len));
     for ((large_plane, small_plane), from) in planes {
         for row in 0..small.height {
             for column in 0..small.width {

@@ -9,7 +9,9 @@ pub(crate) fn forward(classes: usize, input: &[f32], output: &mut [f32]) {
             *to = libm::expf(from - largest);
             total += *to;
         }
-        output.iter_mut().for_each(|value| *value /= total);
+        for value in output {
+            *value /= total;
+        }
     }
 }
 

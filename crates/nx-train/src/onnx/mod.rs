@@ -11,7 +11,7 @@ use crate::{
     shape::Shape,
     store,
 };
-use proto::{Attribute, Entry, Graph, Model, Node, OperatorSet, Tensor, ValueInfo};
+use proto::{Attribute, Entry, Graph, Model, Node, OperatorSet, Tensor, ValueInfo, integer};
 
 /// What a model says of itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -84,7 +84,7 @@ impl Writer {
         let name = |tensor: &str| format!("{index}.{tensor}");
         match layer {
             Layer::Conv2d(conv) => {
-                let (size, pad) = (conv.size as i64, (conv.size / 2) as i64);
+                let (size, pad) = (integer(conv.size), integer(conv.size / 2));
                 let tensors =
                     if conv.bias.is_some() { vec![name("weight"), name("bias")] } else { vec![name("weight")] };
                 let attributes = vec![Attribute::ints("kernel_shape", &[size; 2]), Attribute::ints("pads", &[pad; 4])];
@@ -99,7 +99,7 @@ impl Writer {
             // of a vector, only single numbers can be pooled
             Layer::MaxPool { .. } | Layer::GlobalAveragePool if self.flat => {}
             Layer::MaxPool { size } => {
-                let size = [*size as i64; 2];
+                let size = [integer(*size); 2];
                 let attributes = vec![Attribute::ints("kernel_shape", &size), Attribute::ints("strides", &size)];
                 self.node("MaxPool", index, Vec::new(), attributes);
             }

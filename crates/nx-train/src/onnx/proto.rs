@@ -4,6 +4,11 @@ use prost::{Message, Oneof};
 
 const FLOAT: i32 = 1;
 
+/// A size as ONNX counts it; far below 2^63.
+pub(super) fn integer(size: usize) -> i64 {
+    i64::try_from(size).unwrap_or(i64::MAX)
+}
+
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Model {
     #[prost(int64, tag = "1")]
@@ -123,7 +128,7 @@ pub(super) struct Tensor {
 
 impl Tensor {
     pub(super) fn floats(name: String, shape: &[usize], values: &[f32]) -> Self {
-        let dims = shape.iter().map(|dimension| *dimension as i64).collect();
+        let dims = shape.iter().copied().map(integer).collect();
         Self { dims, data_type: FLOAT, name, raw_data: values.iter().flat_map(|value| value.to_le_bytes()).collect() }
     }
 }
@@ -139,7 +144,7 @@ pub(super) struct ValueInfo {
 impl ValueInfo {
     /// As many as one likes of what has these dimensions.
     pub(super) fn floats(name: &str, dimensions: &[usize]) -> Self {
-        let sizes = dimensions.iter().map(|dimension| Size::Value(*dimension as i64));
+        let sizes = dimensions.iter().map(|dimension| Size::Value(integer(*dimension)));
         let sizes = [Size::Parameter("batch".to_owned())].into_iter().chain(sizes);
         let dim = sizes.map(|size| Dimension { size: Some(size) }).collect();
         let tensor = TensorKind { elem_type: FLOAT, shape: Some(TensorShape { dim }) };

@@ -32,7 +32,9 @@ fn check(input: Shape, layers: Vec<LayerSpec>) {
     let mut network = Network::new(&Spec { input, layers }, &rng).unwrap();
     // scales and shifts that do something
     for values in network.layers_mut().iter_mut().flat_map(|layer| layer.values_mut()).filter(|v| v.len() < 8) {
-        values.iter_mut().for_each(|value| *value += draw::symmetric(&rng, 0.3));
+        for value in values {
+            *value += draw::symmetric(&rng, 0.3);
+        }
     }
     let mut pass = Pass::new(&network, LABELS.len(), levels()[0]);
     let images: Vec<f32> = (0..LABELS.len() * input.len()).map(|_| draw::symmetric(&rng, 1.0)).collect();
@@ -40,7 +42,7 @@ fn check(input: Shape, layers: Vec<LayerSpec>) {
     pass.forward(&network, LABELS.len(), true);
     pass.backward(&network, &LABELS, 0.1);
     let gradients = pass.gradients.clone();
-    let (mut checked, mut off) = (0, Vec::new());
+    let (mut checked, mut wrong) = (0, Vec::new());
     for (layer, tensors) in gradients.iter().enumerate() {
         for (tensor, gradient) in tensors.iter().enumerate() {
             for (at, gradient) in gradient.iter().enumerate() {
@@ -50,17 +52,19 @@ fn check(input: Shape, layers: Vec<LayerSpec>) {
                     network.layers_mut()[layer].values_mut()[tensor][at] += by;
                     loss(&mut pass, &network, 0.1)
                 };
-                let slope = (moved(step) - moved(-step)) / f64::from(2.0 * step);
+                let (left, here, right) = (moved(-step), moved(0.0), moved(step));
                 let gradient = f64::from(*gradient);
+                let off = |slope: f64| (slope / f64::from(step) - gradient).abs() > 4e-3 + 0.02 * gradient.abs();
                 checked += 1;
-                if (slope - gradient).abs() > 2e-3 + 0.01 * gradient.abs() {
-                    off.push((layer, tensor, at, slope, gradient));
+                // a corner of a ReLU or of a pool may lie on one side
+                if off((right - left) / 2.0) && off(here - left) && off(right - here) {
+                    wrong.push((layer, tensor, at, left - here, right - here, gradient));
                 }
             }
         }
     }
-    // a step may cross a corner of a ReLU or of a pool
-    assert!(checked > 10 && off.len() * 50 <= checked, "{} of {checked}: {off:?}", off.len());
+    // or on both
+    assert!(checked > 10 && wrong.len() * 100 <= checked, "{} of {checked}: {wrong:?}", wrong.len());
 }
 
 const IMAGE: Shape = Shape { channels: 2, height: 6, width: 5 };

@@ -24,3 +24,11 @@ fn the_network_that_ships_is_as_good_as_its_card_says() {
     let model = onnx::write(&network, &digits::onnx_card(&options));
     assert!(model == fs::read(testdata("models/digits.onnx")).unwrap(), "the ONNX model is another");
 }
+
+#[test]
+#[ignore = "learns for a minute: cargo test --release -p nx-train --test it -- --ignored"]
+fn training_anew_gives_the_network_that_ships() {
+    let (network, _) = trained(&digits::network(), &digits().0, &digits::options(digits::SEED, threads(2)));
+    let bytes = store::write(&network).unwrap();
+    assert!(bytes == fs::read(testdata("models/digits.safetensors")).unwrap(), "the network is another");
+}
