@@ -70,7 +70,7 @@ impl Options {
             ("batch", self.batch, 4096, "it lies from 1 to 4096"),
             ("shard", self.shard, 256, "it lies from 1 to 256"),
             ("threads", self.threads.get(), 256, "it lies from 1 to 256"),
-            ("shift_px", self.shift_px + 1, 33, "it is at most 32"),
+            ("shift_px", self.shift_px.saturating_add(1), 33, "it is at most 32"),
         ];
         for (option, value, most, fix) in counts {
             if value == 0 || value > most {

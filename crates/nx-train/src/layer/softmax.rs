@@ -40,5 +40,7 @@ pub(crate) fn back(
 /// `−ln p` of the label.
 pub(crate) fn surprise(probabilities: &[f32], label: u8) -> f64 {
     let probability = probabilities.get(usize::from(label)).copied().unwrap_or(0.0);
-    -libm::log(f64::from(probability.max(f32::MIN_POSITIVE)))
+    // not `max`, which would hide what is no number
+    let least = if probability < f32::MIN_POSITIVE { f32::MIN_POSITIVE } else { probability };
+    -libm::log(f64::from(least))
 }
