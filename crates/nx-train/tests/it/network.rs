@@ -32,7 +32,7 @@ fn layers_that_do_not_fit_together_are_refused() {
         made(image, vec![conv(usize::MAX, 31)]),
         made(image, vec![LayerSpec::Relu; 257]),
     ];
-    expect![[r#"
+    expect![[r"
         Shape { channels: 3, height: 2, width: 2 }
         NX-TRN-0004: layer 0: a convolution has an output and an odd size of at most 31
         NX-TRN-0004: layer 0: a convolution has an output and an odd size of at most 31
@@ -45,7 +45,7 @@ fn layers_that_do_not_fit_together_are_refused() {
         NX-TRN-0002: an example on its way through the network has 1048581, more than the 1048576 that are taken in
         NX-TRN-0002: an example on its way through the network has 18446744073709551615, more than the 1048576 that are taken in
         NX-TRN-0002: an example on its way through the network has 18446744073709551615, more than the 1048576 that are taken in
-        NX-TRN-0002: the network's list of layers has 257, more than the 256 that are taken in"#]].assert_eq(&found.join("\n"));
+        NX-TRN-0002: the network's list of layers has 257, more than the 256 that are taken in"]].assert_eq(&found.join("\n"));
 }
 
 #[test]

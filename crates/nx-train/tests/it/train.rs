@@ -89,7 +89,7 @@ fn what_does_not_fit_is_refused() {
         refused(&linear(), &data, &Options { optimiser: Optimiser::Sgd { momentum: 1.0 }, ..options.clone() }),
         refused(&linear(), &data, &Options { schedule: Schedule::Constant { rate: -1.0 }, ..options }),
     ];
-    expect![[r#"
+    expect![[r"
         NX-TRN-0003: data does not fit: there are no examples
         NX-TRN-0003: data does not fit: the network gives no probabilities; let its last layer be `softmax`
         NX-TRN-0003: data does not fit: there are 2 classes and the network gives 1
@@ -99,7 +99,7 @@ fn what_does_not_fit_is_refused() {
         NX-TRN-0005: option `shift_px` is `18446744073709551615`; it is at most 32
         NX-TRN-0005: option `weight_decay` is `NaN`; it lies from 0 to 1000
         NX-TRN-0005: option `optimiser` is `1`; it lies from 0 to below 1
-        NX-TRN-0005: option `schedule.rate` is `-1`; it lies from 0 to 1000"#]].assert_eq(&found.join("\n"));
+        NX-TRN-0005: option `schedule.rate` is `-1`; it lies from 0 to 1000"]].assert_eq(&found.join("\n"));
 }
 
 #[test]
@@ -121,5 +121,6 @@ fn it_can_be_broken_off_and_says_where_it_stands() {
 #[test]
 fn a_loss_that_is_no_number_ends_it() {
     let options = Options { schedule: Schedule::Constant { rate: 1000.0 }, weight_decay: 1000.0, ..Options::default() };
-    expect!["NX-TRN-0006: training diverged at step 7: the loss is no number any more; try a lower learning rate"].assert_eq(&refused(&linear(), &divided(640), &options));
+    expect!["NX-TRN-0006: training diverged at step 7: the loss is no number any more; try a lower learning rate"]
+        .assert_eq(&refused(&linear(), &divided(640), &options));
 }
