@@ -56,7 +56,7 @@ pub fn options(seed: u64, threads: NonZeroUsize) -> Options {
     Options {
         seed,
         threads,
-        epochs: 8,
+        epochs: 18,
         schedule: Schedule::Cosine { peak: 0.003, warm_up: 0.15 },
         weight_decay: 0.02,
         shift_px: 2,
