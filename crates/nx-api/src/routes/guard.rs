@@ -115,7 +115,8 @@ async fn open(
     if let Some((what, count, most)) = counts.into_iter().find(|(_, count, most)| count > most) {
         return Err(Error::Request(format!("{count} {what}; at most {most} are taken")));
     }
-    let tools: Result<Vec<Tool>, nx_guard::Error> = body.tools.iter().map(Tool::parse).collect();
+    let tools: Result<Vec<Arc<Tool>>, nx_guard::Error> =
+        body.tools.iter().map(|tool| Tool::parse(tool).map(Arc::new)).collect();
     let session = GuardSession {
         principal: body.principal,
         roles: body.roles,

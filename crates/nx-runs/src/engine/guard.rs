@@ -59,7 +59,7 @@ impl RunGate<'_> {
         }
         if let Some(session) = &head.session {
             let found = session.tools.iter().find(|tool| tool.name == asked.name);
-            return found.map(|tool| Arc::new(tool.clone())).ok_or_else(|| Error::invalid("the tool is not declared"));
+            return found.cloned().ok_or_else(|| Error::invalid("the tool is not declared"));
         }
         let known = asked.name.split_once('/').and_then(|(set, tool)| self.declared?.tool(set, tool));
         Ok(known.map_or_else(
@@ -230,7 +230,7 @@ impl Engine {
             return None;
         }
         match &head.session {
-            Some(session) => session.tools.iter().find(|tool| tool.name == name).cloned().map(Arc::new),
+            Some(session) => session.tools.iter().find(|tool| tool.name == name).cloned(),
             None => {
                 let (toolset, tool) = name.split_once('/')?;
                 Some(self.declared.get(namespace)?.tool(toolset, tool)?.guard.clone())
@@ -322,7 +322,7 @@ impl Engine {
 }
 
 fn check_session(session: &GuardSession) -> Result<(), Error> {
-    let tools = session.tools.iter().cloned();
+    let tools = session.tools.iter().map(|tool| (**tool).clone());
     let tools = tool::Tools::new(tools)?;
     for step in session.plan.iter().flatten() {
         tools.get(&step.tool)?;

@@ -133,7 +133,7 @@ pub struct GuardSession {
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub roles: BTreeSet<String>,
     /// Its tools.
-    pub tools: Vec<Tool>,
+    pub tools: Vec<Arc<Tool>>,
     /// A plan made from the trusted request alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<Vec<Planned>>,

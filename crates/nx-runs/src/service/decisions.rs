@@ -308,7 +308,8 @@ fn as_recorded(head: &Created, body: &GuardDecided) -> Recorded {
         Effect::Idempotent => tool::Effect::Idempotent,
         Effect::Once => tool::Effect::Once,
     };
-    let tool = declared.cloned().unwrap_or_else(|| Tool { effect, ..Tool::of(&body.call, Output::default()) });
+    let tool =
+        declared.map_or_else(|| Tool { effect, ..Tool::of(&body.call, Output::default()) }, |tool| (**tool).clone());
     Recorded {
         tool,
         traced: Traced {

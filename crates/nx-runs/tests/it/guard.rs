@@ -62,14 +62,14 @@ async fn declare(handle: &Handle, resources: &[Resource]) {
     handle.declare(ns(), Declared::of(resources)).await.unwrap();
 }
 
-fn tools() -> Vec<Tool> {
+fn tools() -> Vec<Arc<Tool>> {
     [
         json!({"name": "shop/find_order", "effect": "read", "output": "trusted"}),
         json!({"name": "mail/read", "effect": "read"}),
         json!({"name": "pay/refund", "effect": "once", "sinks": ["iban", "cents"], "output": "trusted"}),
     ]
     .iter()
-    .map(|tool| Tool::parse(tool).unwrap())
+    .map(|tool| Arc::new(Tool::parse(tool).unwrap()))
     .collect()
 }
 
