@@ -12,6 +12,8 @@ const MAX_READ_BYTES: usize = 64 << 10;
 const MAX_NAMED: usize = 4;
 /// Letters of the key of a restricted value; shorter values are not looked for.
 const SECRET_KEY: usize = 4;
+/// Bits that say which keys there are.
+const START_BITS: usize = 1 << 16;
 /// Shortest text that is looked for as it is; shorter ones are ids and must stand where an id would.
 pub(super) const SHORT: usize = 4;
 
@@ -146,6 +148,8 @@ fn designated(text: &str) -> Vec<String> {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Restricted {
     by_start: HashMap<[char; SECRET_KEY], Bucket>,
+    /// A bit for each key there is, by its hash: most places of a text start no restricted value.
+    starts: Vec<u64>,
 }
 
 /// Values that start alike, with the lengths in bytes that they have.
@@ -159,6 +163,11 @@ impl Restricted {
     pub(super) fn add(&mut self, id: u32, leaf: &Leaf) {
         let text = text::loose(&leaf.text);
         if let Some(key) = key(&text).filter(|_| !matches!(text.as_str(), "true" | "false")) {
+            self.starts.resize(START_BITS / 64, 0);
+            let bit = start_bit(key);
+            if let Some(bits) = self.starts.get_mut(bit / 64) {
+                *bits |= 1 << (bit % 64);
+            }
             let bucket = self.by_start.entry(key).or_default();
             bucket.lengths.insert(text.len());
             bucket.texts.entry(text).or_insert(id);
@@ -173,9 +182,17 @@ impl Restricted {
     /// its text.
     pub(super) fn within<'a>(&self, text: &'a str, most: usize, counts: impl Fn(&str) -> bool) -> Vec<(&'a str, u32)> {
         let mut found: Vec<(&str, u32)> = Vec::new();
-        for (at, _) in text.char_indices() {
+        let mut ahead = text.chars();
+        let [Some(a), Some(b), Some(c)] = [ahead.next(), ahead.next(), ahead.next()] else { return found };
+        let mut key = ['\0', a, b, c];
+        for ((at, _), next) in text.char_indices().zip(ahead) {
+            key = [key[1], key[2], key[3], next];
+            let bit = start_bit(key);
+            if self.starts.get(bit / 64).is_none_or(|bits| bits & (1 << (bit % 64)) == 0) {
+                continue;
+            }
+            let Some(bucket) = self.by_start.get(&key) else { continue };
             let Some(rest) = text.get(at..) else { continue };
-            let Some(bucket) = key(rest).and_then(|key| self.by_start.get(&key)) else { continue };
             for length in &bucket.lengths {
                 let Some(part) = rest.get(..*length) else { continue };
                 let Some(id) = bucket.texts.get(part) else { continue };
@@ -189,6 +206,12 @@ impl Restricted {
         }
         found
     }
+}
+
+/// Where the key's bit stands.
+fn start_bit(key: [char; SECRET_KEY]) -> usize {
+    let mixed = key.iter().fold(0_u32, |hash, c| (hash ^ u32::from(*c)).wrapping_mul(0x9e37_79b1).rotate_left(5));
+    (mixed >> 8) as usize % START_BITS
 }
 
 fn key(text: &str) -> Option<[char; SECRET_KEY]> {

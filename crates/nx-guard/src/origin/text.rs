@@ -103,6 +103,10 @@ fn look_alike(c: char) -> char {
 
 /// A canonical number: `1,250.00` is `1250`.
 pub(super) fn number(text: &str) -> Option<String> {
+    // Most numbers are written as they are.
+    if matches!(text.as_bytes(), [b'1'..=b'9', rest @ ..] if rest.len() < 15 && rest.iter().all(u8::is_ascii_digit)) {
+        return Some(text.to_owned());
+    }
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     if !digits.starts_with(|c: char| c.is_ascii_digit()) || text.len() > 64 {
         return None;
