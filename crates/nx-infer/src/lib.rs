@@ -3,6 +3,8 @@
 //! No network, no journal. An engine is chosen by measurement. A model's file is from outside: nothing in it may cost
 //! more memory than the limits allow, or anything worse than an error.
 
+pub mod bench;
+pub mod compress;
 pub mod engine;
 pub mod error;
 pub mod manifest;

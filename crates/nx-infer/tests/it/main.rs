@@ -6,4 +6,5 @@ mod engines;
 mod graph;
 mod images;
 mod manifests;
+mod models;
 mod tiny;
