@@ -14,4 +14,6 @@ pub mod scheme;
 pub use clean::{Cleaned, clean};
 pub use fold::fold;
 pub use opset::raise;
+#[cfg(feature = "rten")]
+pub(crate) use opset::rows_of_softmax;
 pub use quantise::{Granularity, Quantise, Ranges, calibrate, quantise};

@@ -61,7 +61,7 @@ pub struct Gap {
     /// The operator.
     pub operator: &'static str,
     /// Whether this use of it is concerned; every use where there is no such test.
-    pub concerns: Option<fn(&NodeProto) -> bool>,
+    pub concerns: Option<fn(&Model, &NodeProto) -> bool>,
     /// What would happen.
     pub reason: &'static str,
 }
@@ -72,7 +72,7 @@ pub fn unsupported(engine: &dyn Engine, model: &Model) -> Vec<String> {
     graph::walk(model.graph(), &mut |node| {
         for gap in engine.gaps() {
             let named = graph::operator(node) == gap.operator;
-            if named && gap.concerns.is_none_or(|concerns| concerns(node)) {
+            if named && gap.concerns.is_none_or(|concerns| concerns(model, node)) {
                 found.push(format!("{}: {}", graph::label(node), gap.reason));
             }
         }

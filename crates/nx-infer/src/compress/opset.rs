@@ -59,6 +59,37 @@ pub fn raise(model: &Model) -> Result<Model, Error> {
     edit.finish()
 }
 
+/// Before version 13 `Softmax` and its kin work on all dimensions from `axis` on as one row, since then on one dimension.
+/// Writes such nodes so that both readings are the same; none when there are no such nodes.
+///
+/// # Errors
+/// `Compress` when one stands in an inner graph.
+#[cfg(feature = "rten")]
+pub(crate) fn rows_of_softmax(model: &Model) -> Result<Option<Model>, Error> {
+    let concerned = |node: &NodeProto| matches!(changed(node), Some("Softmax" | "LogSoftmax" | "Hardmax"));
+    let mut count = 0;
+    graph::walk(model.graph(), &mut |node| count += usize::from(concerned(node)));
+    if model.opset("").unwrap_or_default() >= TARGET || count == 0 {
+        return Ok(None);
+    }
+    if count != model.graph().node.iter().filter(|node| concerned(node)).count() {
+        let reason =
+            "`Softmax` of an old version stands within another operator; export the model with version 13 or later";
+        return Err(Error::Compress { step: "raise", reason: reason.to_owned() });
+    }
+    let mut edit = Edit::new(model);
+    let mut nodes = Vec::new();
+    for node in std::mem::take(&mut edit.graph.node) {
+        if concerned(&node) {
+            flat(&mut edit, node, &mut nodes);
+        } else {
+            nodes.push(node);
+        }
+    }
+    edit.graph.node = nodes;
+    edit.finish().map(Some)
+}
+
 /// The operator, where version 13 writes it in another way than this node does.
 fn changed(node: &NodeProto) -> Option<&'static str> {
     ["Squeeze", "Unsqueeze", "ReduceSum", "Split", "Softmax", "LogSoftmax", "Hardmax", "Dropout"].into_iter().find(

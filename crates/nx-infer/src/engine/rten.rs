@@ -11,6 +11,7 @@ use rten_tensor::{AsView as _, Layout as _, Tensor as Array};
 use super::{Engine, Gap, Optimize, Options, Plan};
 use crate::{
     DType, Data, Error, Tensor,
+    compress::rows_of_softmax,
     onnx::{Model, Value},
 };
 
@@ -37,7 +38,10 @@ impl Engine for Rten {
         let mut load = ModelOptions::with_all_ops();
         load.enable_optimization(options.optimize == Optimize::Full)
             .prepack_weights(options.optimize == Optimize::Full);
-        let loaded = load.load(bytes.to_vec()).map_err(|error| unsupported(&chain(&error)))?;
+        // it reads `Softmax` of every version as that of version 13
+        let rows = rows_of_softmax(model).map_err(|error| unsupported(&error.to_string()))?;
+        let bytes = rows.map_or_else(|| bytes.to_vec(), |rows| rows.write());
+        let loaded = load.load(bytes).map_err(|error| unsupported(&chain(&error)))?;
         let find = |value: &Value| {
             loaded
                 .find_node(&value.name)

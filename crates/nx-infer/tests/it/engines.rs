@@ -104,7 +104,7 @@ fn a_state_goes_from_run_to_run() {
         let state = State { input: "state".to_owned(), output: "next".to_owned(), first };
         let mut stateful = Stateful::new(session, vec![state]).unwrap();
         let one = Tensor::new([2], vec![1.0_f32, 2.0]).unwrap();
-        let mut step = |stateful: &mut Stateful| stateful.run(&[("x", &one)]).unwrap()[0].f32s().unwrap().to_vec();
+        let step = |stateful: &mut Stateful| stateful.run(&[("x", &one)]).unwrap()[0].f32s().unwrap().to_vec();
         assert_eq!(step(&mut stateful), [11.0, 22.0], "{}", engine.name());
         assert_eq!(step(&mut stateful), [12.0, 24.0], "{}", engine.name());
         stateful.reset();

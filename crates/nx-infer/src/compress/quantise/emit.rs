@@ -69,23 +69,21 @@ impl Emit<'_> {
     /// Quantises what a node reads of constants.
     fn constants(&mut self, node: &mut NodeProto) -> Result<(), Error> {
         let weighted = ["Conv", "Gemm", "MatMul"].iter().any(|operator| graph::is(node, operator));
-        let constant =
-            |edit: &Edit, at: usize| node.input.get(at).filter(|name| !name.is_empty()).and_then(|n| edit.value(n));
+        let value =
+            |edit: &Edit, name: Option<&String>| name.filter(|name| !name.is_empty()).and_then(|n| edit.value(n));
         if !weighted {
-            for at in 0..node.input.len() {
-                if let Some(tensor) = constant(&self.edit, at)
-                    && let Some(name) = node.input.get_mut(at)
-                {
+            for name in &mut node.input {
+                if let Some(tensor) = value(&self.edit, Some(name)) {
                     *name = self.operand(name, &tensor)?;
                 }
             }
             return Ok(());
         }
-        let Some(weights) = constant(&self.edit, 1) else { return Ok(()) };
+        let Some(weights) = value(&self.edit, node.input.get(1)) else { return Ok(()) };
         let axis = self.axis(node, &weights);
         let name = node.input.get(1).cloned().unwrap_or_default();
         let (back, scales) = self.weights(&name, &weights, axis)?;
-        let bias = constant(&self.edit, 2);
+        let bias = value(&self.edit, node.input.get(2));
         if let Some(name) = node.input.get_mut(1) {
             *name = back;
         }
