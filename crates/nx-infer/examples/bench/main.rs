@@ -5,6 +5,7 @@
 mod conform;
 mod engines;
 mod figures;
+mod shrink;
 
 use std::path::Path;
 
@@ -14,6 +15,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     match arguments.as_slice() {
         ["run", model, engine, threads] => figures::run(Path::new(model), engine, threads.parse()?),
         ["load", model, engine] => figures::load(Path::new(model), engine),
+        ["shrink", model, engine, out] => shrink::run(Path::new(model), engine, Path::new(out)),
         ["conform", nodes, engine] => conform::run(Path::new(nodes), engine, None),
         ["conform", nodes, engine, only] => conform::run(Path::new(nodes), engine, Some(only)),
         _ => Err("usage: bench run MODEL_DIR ENGINE THREADS | load MODEL_DIR ENGINE | conform NODES_DIR ENGINE [NAME]"

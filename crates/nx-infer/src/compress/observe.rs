@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Bins on each side of zero.
-const BINS: usize = 2048;
+const BINS: usize = 8192;
 /// Levels that a range is cut into when its loss is computed.
 const LEVELS: usize = 128;
 
