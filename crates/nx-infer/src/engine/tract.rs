@@ -88,7 +88,7 @@ impl Ready {
             model = model.with_input_fact(at, InferenceFact::dt_shape(*dtype, shape)).map_err(|e| unsupported(&e))?;
         }
         let typed = if self.options.optimize == Optimize::Full { model.into_optimized() } else { model.into_typed() };
-        typed.and_then(TypedModel::into_runnable).map_err(|error| unsupported(&error))
+        typed.and_then(|model| model.into_runnable()).map_err(|error| unsupported(&error))
     }
 }
 

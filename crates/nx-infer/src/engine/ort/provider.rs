@@ -104,7 +104,7 @@ pub(super) fn apply(
                 }
                 let options = options.iter().map(|(key, value)| (format!("{name}.{key}"), value.clone()));
                 let options: Vec<_> = options.collect();
-                builder = builder.with_devices(devices, Some(&options)).map_err(|error| error.to_string())?;
+                builder = builder.with_devices(devices, Some(options.as_slice())).map_err(|error| error.to_string())?;
                 continue;
             }
         };
