@@ -1,7 +1,7 @@
 //! Manifests as a person writes them, and what they do.
 
 use nx_infer::{
-    Manifest, Tensor,
+    Manifest, Tensor, manifest,
     process::{self, Answer, Image, Sample},
 };
 
@@ -93,4 +93,50 @@ fn an_image_becomes_a_tensor_and_scores_become_classes() {
     assert_eq!(rows[0][0].label.as_deref(), Some("7"));
     assert!((rows[0][0].score - 0.690_56).abs() < 1e-4);
     assert!(process::before(&manifest.inputs[0], Sample::Bytes(b"x")).is_err());
+}
+
+#[test]
+fn every_step_can_be_written() {
+    let steps = "
+- { step: bytes, head: 1024, tail: 1024, padding: 256, strip: true, block: 4096 }
+- { step: channels, order: bgr }
+- { step: resize, width: 320, height: 48 }
+- { step: fit, width: 416, height: 416, filter: linear }
+- { step: pad, width: 416, height: 416, fill: 114.0, anchor: top_left }
+";
+    let before: Vec<manifest::Before> = serde_saphyr::from_str(steps).unwrap();
+    assert_eq!(before.len(), 5);
+    let steps = "
+- { step: yolox, width: 416, height: 416, score: 0.25 }
+- { step: ctc }
+- { step: sigmoid }
+- { step: argmax }
+";
+    let after: Vec<manifest::After> = serde_saphyr::from_str(steps).unwrap();
+    let manifest::After::Yolox(yolox) = &after[0] else { panic!() };
+    assert_eq!((yolox.strides.as_slice(), yolox.score, yolox.overlap), ([8, 16, 32].as_slice(), 0.25, 0.45));
+    let json = serde_json::to_string(&(before.clone(), after.clone())).unwrap();
+    assert_eq!(serde_json::from_str::<(Vec<manifest::Before>, Vec<manifest::After>)>(&json).unwrap(), (before, after));
+    let unknown: Result<Vec<manifest::Before>, _> =
+        serde_saphyr::from_str("[{ step: bytes, head: 1, tail: 1, padding: 0, tale: 1 }]");
+    assert!(unknown.is_err());
+}
+
+#[test]
+fn a_file_becomes_tokens() {
+    let text = "
+name: bytes
+dtype: i32
+shape: [batch, 6]
+before: [{ step: bytes, head: 4, tail: 2, padding: 256 }]
+";
+    let input: manifest::Input = serde_saphyr::from_str(text).unwrap();
+    let (tensor, _) = process::before(&input, Sample::Bytes(b"abc")).unwrap();
+    assert_eq!(tensor, Tensor::new([1, 6], vec![97, 98, 99, 256, 98, 99]).unwrap());
+    let image = Image::new(1, 1, 1, vec![0]).unwrap();
+    assert!(process::before(&input, Sample::Image(&image)).unwrap_err().to_string().contains("takes bytes"));
+    let given = Tensor::new([1, 5], vec![0; 5]).unwrap();
+    assert!(
+        process::before(&input, Sample::Tensor(&given)).unwrap_err().to_string().contains("the model takes [batch, 6]")
+    );
 }
