@@ -78,12 +78,11 @@ fn arithmetic() -> Model {
     let mut build = Builder::new("arithmetic", 13);
     let x = build.input("x", DType::F32, &["n".into(), 4.into(), 3.into(), 3.into()]);
     let w = build.constant("w", &tensor(&[4, 3, 2, 2], 1));
-    let conv = build.node(
-        "ConvTranspose",
-        "conv",
-        &[&x, &w],
-        &[("group", Attribute::Int(2)), ("strides", Attribute::Ints(vec![1, 1]))],
-    );
+    // rten wants what ONNX lets out
+    let ones = || Attribute::Ints(vec![1, 1]);
+    let pads = Attribute::Ints(vec![0; 4]);
+    let attributes = [("group", Attribute::Int(2)), ("strides", ones()), ("dilations", ones()), ("pads", pads)];
+    let conv = build.node("ConvTranspose", "conv", &[&x, &w], &attributes);
     let scale = build.constant("scale", &tensor(&[1, 6, 1, 1], 2));
     let shift = build.constant("shift", &tensor(&[6, 1, 1], 3));
     let mul = build.node("Mul", "mul", &[&scale, &conv], &[]);
