@@ -12,11 +12,12 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 /// A crate may use only what stands on a lower floor.
-const FLOORS: [(&str, u8); 10] = [
+const FLOORS: [(&str, u8); 11] = [
     ("nx-types", 1),
     ("nx-journal", 2),
     ("nx-guard", 2),
     ("neuraxis-sdk", 2),
+    ("nx-infer", 2),
     ("nx-control", 3),
     ("nx-runs", 3),
     ("nx-api", 4),
