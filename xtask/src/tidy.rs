@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 /// A crate may use only what stands on a lower floor.
-const FLOORS: [(&str, u8); 11] = [
+const FLOORS: [(&str, u8); 12] = [
     ("nx-types", 1),
     ("nx-journal", 2),
     ("nx-guard", 2),
@@ -20,6 +20,7 @@ const FLOORS: [(&str, u8); 11] = [
     ("nx-infer", 2),
     ("nx-control", 3),
     ("nx-runs", 3),
+    ("nx-models", 3),
     ("nx-api", 4),
     ("parcels", 4),
     ("neuraxis", 5),
