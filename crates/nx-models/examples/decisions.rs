@@ -60,7 +60,7 @@ async fn main() {
         let (models, count, batches) = (models.clone(), count.clone(), batches.clone());
         tasks.spawn(async move {
             while begun.elapsed() < Duration::from_secs(seconds) {
-                let data = json!([[0.5; 64]]);
+                let data = json!([vec![0.5; 64]]);
                 let request = InferRequest {
                     namespace: Namespace::default(),
                     model: "times".parse().unwrap(),
