@@ -125,8 +125,16 @@ class Models(Journey):
         self.assertIn("← digits@1 added by local from digits.onnx", told)
 
     def test_pulled_from_a_url_with_its_hash(self):
-        handler = lambda *args: http.server.SimpleHTTPRequestHandler(*args, directory=str(self.dir))
-        shop = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        folder = str(self.dir)
+
+        class Files(http.server.SimpleHTTPRequestHandler):
+            def __init__(self, *args):
+                super().__init__(*args, directory=folder)
+
+            def log_message(self, *_):
+                pass
+
+        shop = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Files)
         threading.Thread(target=shop.serve_forever, daemon=True).start()
         self.addCleanup(shop.server_close)
         self.addCleanup(shop.shutdown)
