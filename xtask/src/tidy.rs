@@ -21,6 +21,7 @@ const FLOORS: [(&str, u8); 12] = [
     ("nx-infer", 2),
     ("nx-control", 3),
     ("nx-runs", 3),
+    ("nx-models", 3),
     ("nx-api", 4),
     ("parcels", 4),
     ("neuraxis", 5),

@@ -1,9 +1,13 @@
 //! The command line: kubectl's verbs for resources, nouns with verbs for the rest.
 
+mod models;
+
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use nx_types::Duration;
+
+pub(crate) use models::{InferArgs, ModelCommand, PullArgs};
 
 /// A nervous system for AI in production.
 #[derive(Debug, Parser)]
@@ -116,6 +120,11 @@ pub(crate) enum Command {
     /// What policies have decided, and what they would decide.
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Pull models, point aliases to their versions, roll back, delete.
+    #[command(subcommand)]
+    Model(ModelCommand),
+    /// Ask a model: a picture, a file or numbers.
+    Infer(InferArgs),
     /// Events of the log.
     Events(EventsArgs),
     /// Prove and check the log.

@@ -143,6 +143,28 @@ impl Client {
         Ok(response.json().await?)
     }
 
+    /// PUT, JSON both ways.
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        Ok(self.send(self.request(Method::PUT, path, &[])?.json(body)).await?.json().await?)
+    }
+
+    /// POST of bytes; the answer is JSON.
+    pub(crate) async fn send_bytes(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        kind: &str,
+        body: reqwest::Body,
+    ) -> anyhow::Result<Value> {
+        let request = self.request(Method::POST, path, query)?.header(reqwest::header::CONTENT_TYPE, kind).body(body);
+        Ok(self.send(request).await?.json().await?)
+    }
+
+    /// GET, bytes.
+    pub(crate) async fn bytes(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<bytes::Bytes> {
+        Ok(self.send(self.request(Method::GET, path, query)?).await?.bytes().await?)
+    }
+
     /// POST without a body; the answer's bytes as they come.
     pub(crate) async fn download(
         &self,

@@ -93,9 +93,15 @@ pub enum Error {
     /// The resources refused.
     #[error(transparent)]
     Control(#[from] nx_control::Error),
+    /// The models refused.
+    #[error(transparent)]
+    Models(#[from] nx_models::Error),
     /// One archive is made at a time.
     #[error("another backup or export is being made; try again when it is done")]
     ArchiveBusy,
+    /// One model is uploaded at a time.
+    #[error("another model is being uploaded; try again when it is done")]
+    UploadBusy,
     /// A blocking task was lost.
     #[error("the server is shutting down")]
     Stopping,
@@ -121,11 +127,13 @@ impl ErrorCode for Error {
             Self::TooSlow => "NX-API-0015",
             Self::Forwarded(_) => "NX-API-0016",
             Self::NotReady => "NX-API-0017",
+            Self::UploadBusy => "NX-API-0018",
             Self::Journal(error) => return error.code(),
             // What the log says is more to the point than that it refused.
             Self::Runs(nx_runs::Error::Journal(problem)) => return problem.code.clone(),
             Self::Runs(error) => return error.code(),
             Self::Control(error) => return error.code(),
+            Self::Models(error) => return error.code(),
         })
     }
 
@@ -134,7 +142,8 @@ impl ErrorCode for Error {
             Self::Journal(error) => error.retryable(),
             Self::Runs(error) => error.retryable(),
             Self::Control(error) => error.retryable(),
-            Self::Stopping | Self::ArchiveBusy | Self::TooSlow | Self::NotReady => true,
+            Self::Models(error) => error.retryable(),
+            Self::Stopping | Self::UploadBusy | Self::ArchiveBusy | Self::TooSlow | Self::NotReady => true,
             _ => false,
         }
     }
@@ -169,13 +178,14 @@ impl Error {
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
-            Self::Stopping | Self::ArchiveBusy | Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Stopping | Self::ArchiveBusy | Self::UploadBusy | Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
             Self::Exposed(_) | Self::Tls(_) | Self::Listen { .. } | Self::File { .. } => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
             Self::Journal(error) => crate::status::of_journal(error),
             Self::Runs(error) => crate::status::of_runs(error),
             Self::Control(error) => crate::status::of_control(error),
+            Self::Models(error) => crate::status::of_models(error),
         }
     }
 }

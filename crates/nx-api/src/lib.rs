@@ -16,6 +16,7 @@ mod serve;
 mod site;
 mod status;
 mod stream;
+mod upload;
 mod views;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -34,6 +35,11 @@ pub use serve::Server;
 pub const MAX_BODY_BYTES: usize = 4 << 20;
 /// Largest blob that a worker may upload in bytes.
 pub const MAX_BLOB_BYTES: usize = 64 << 20;
+
+/// Largest model that may be uploaded in bytes.
+pub const MAX_MODEL_BYTES: usize = 512 << 20;
+/// Largest body of a request for an inference in bytes.
+pub const MAX_INFER_BYTES: usize = 32 << 20;
 
 /// What can be set.
 #[derive(Debug, Clone)]
@@ -111,9 +117,11 @@ pub struct Parts {
     pub runs: nx_runs::Handle,
     /// Resources and sources.
     pub control: nx_control::Handle,
+    /// Models.
+    pub models: nx_models::Handle,
     /// Signs checkpoints.
     pub notary: Arc<Notary>,
-    /// Hands what is declared in a namespace to the runs, and answers when they have it: what `apply` changes counts when
+    /// Hands what is declared in a namespace to the runs and the models, and answers when they have it: what `apply` changes counts when
     /// it returns.
     pub declaring: mpsc::Sender<Declare>,
 }
@@ -139,6 +147,7 @@ pub(crate) struct Surface {
     journal: Journal,
     runs: nx_runs::Handle,
     control: nx_control::Handle,
+    models: nx_models::Handle,
     notary: Arc<Notary>,
     declaring: mpsc::Sender<Declare>,
     env: Env,
@@ -147,6 +156,8 @@ pub(crate) struct Surface {
     stop: CancellationToken,
     /// One archive at a time.
     archives: Arc<Semaphore>,
+    /// One upload of a model at a time: it is held in memory.
+    uploads: Arc<Semaphore>,
     /// Names of tokens as they are revoked.
     revocations: broadcast::Sender<Arc<str>>,
     /// For a request's body.

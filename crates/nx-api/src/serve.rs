@@ -53,6 +53,8 @@ impl Server {
             journal: parts.journal,
             runs: parts.runs,
             control: parts.control,
+            models: parts.models,
+            uploads: Arc::new(Semaphore::new(1)),
             notary: parts.notary,
             declaring: parts.declaring,
             env,

@@ -10,11 +10,13 @@ use nx_types::KindDescriptor;
 /// forge one would start runs or decide approvals without anybody's leave.
 const RESERVED: &[&str] = &[
     "approval",
+    "artifact",
     "checkpoint",
     "incarnation",
     "key",
     "label",
     "log",
+    "model",
     "namespace",
     "reflex",
     "resource",

@@ -8,6 +8,7 @@ mod dev;
 mod events;
 #[cfg(feature = "examples")]
 mod example;
+mod models;
 mod policy;
 mod resources;
 mod runs;
@@ -55,6 +56,8 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Why(args) => why::run(&context, args).await,
         Command::Explain(args) => policy::explain(&context, args).await,
         Command::Policy(command) => policy::run(&context, command).await,
+        Command::Model(command) => models::run(&context, command).await,
+        Command::Infer(args) => models::infer(&context, args).await,
         Command::Events(args) => events::run(&context, args).await,
         Command::Erase(args) => data::erase(&context, args).await,
         Command::Retain(args) => data::retain(&context, args).await,

@@ -19,7 +19,7 @@ use crate::{
 
 /// Every kind of this release.
 pub(super) fn kinds() -> Vec<KindDescriptor> {
-    nx_control::kinds().into_iter().chain(nx_runs::kinds::descriptors()).collect()
+    nx_control::kinds().into_iter().chain(nx_runs::kinds::descriptors()).chain(nx_models::kinds()).collect()
 }
 
 fn registry() -> Registry {

@@ -18,7 +18,7 @@ use nx_runs::{
     kinds::Declared,
     service::{Options as RunsOptions, Service as Runs},
 };
-use nx_types::{Env, Namespace, Seq};
+use nx_types::{Env, Namespace, Resource, Seq};
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -103,6 +103,7 @@ pub(super) async fn start(args: &UpArgs) -> anyhow::Result<Running> {
     options.limits.constant_label = args.constant_label.then(|| nx_types::Label::untrusted("constant").into());
     let (runs, runs_service) = Runs::open(journal.clone(), options)?;
     let (control_service, control) = nx_control::start(journal.clone(), control_options(args));
+    let (models_service, models) = nx_models::open(journal.clone(), nx_models::Options::default());
 
     let mut options = ApiOptions::new(args.data.join("keys").join("admin.token"));
     options.listen = args.listen;
@@ -114,6 +115,7 @@ pub(super) async fn start(args: &UpArgs) -> anyhow::Result<Running> {
         journal: journal.clone(),
         runs: runs.clone(),
         control: control.clone(),
+        models: models.clone(),
         notary: Arc::clone(&notary),
         declaring,
     };
@@ -134,7 +136,8 @@ pub(super) async fn start(args: &UpArgs) -> anyhow::Result<Running> {
     let end = ended("resources", stop.clone());
     let token = stop.clone();
     tasks.spawn(async move { end(control_service.run(token).await.map_err(|error| error.to_string())) });
-    let declaring = Declaring::begin(journal.clone(), control.clone(), runs.clone(), wanted).await?;
+    let declaring = Declaring::begin(journal.clone(), control.clone(), (runs.clone(), models), wanted).await?;
+    tasks.spawn(models_service.run(stop.clone()));
     tasks.spawn(server.run(stop.clone()));
     let end = ended("declarations", stop.clone());
     let declaring = declaring.run(stop.clone());
@@ -180,6 +183,8 @@ impl Running {
 /// The log's options: the master key is the given one, or the directory's own.
 pub(super) fn journal_options(data: &Path, master_key: Option<&str>) -> JournalOptions {
     let mut options = JournalOptions::new(data);
+    // A model's file is one blob.
+    options.max_blob_bytes = options.max_blob_bytes.max(nx_api::MAX_MODEL_BYTES);
     if let Some(key) = master_key {
         options.master = MasterKeySource::Env(key.trim().to_owned().into());
     }
@@ -239,10 +244,11 @@ async fn sweep(journal: Journal, stop: CancellationToken) {
     }
 }
 
-/// Hands what is declared of agents and toolsets to the runs.
+/// Hands what is declared of agents and toolsets to the runs, and of artifacts to the models.
 struct Declaring {
     control: Control,
     runs: nx_runs::Handle,
+    models: nx_models::Handle,
     changes: Subscription,
     /// Who waits until the runs know what was changed.
     wanted: mpsc::Receiver<Declare>,
@@ -255,12 +261,12 @@ impl Declaring {
     async fn begin(
         journal: Journal,
         control: Control,
-        runs: nx_runs::Handle,
+        (runs, models): (nx_runs::Handle, nx_models::Handle),
         wanted: mpsc::Receiver<Declare>,
     ) -> anyhow::Result<Self> {
         let filter = Filter { types: vec!["resource.".to_owned()], ..Filter::default() };
         let changes = journal.subscribe(journal.head(), filter);
-        let mut declaring = Self { control, runs, changes, wanted, told: HashMap::new() };
+        let mut declaring = Self { control, runs, models, changes, wanted, told: HashMap::new() };
         for namespace in declaring.control.namespaces().await? {
             declaring.declare(namespace).await?;
         }
@@ -290,23 +296,30 @@ impl Declaring {
     }
 
     async fn declare(&mut self, namespace: Namespace) -> anyhow::Result<()> {
-        let mut declared = Vec::new();
-        for kind in ["Agent", "Toolset", "Policy"] {
+        self.models.declare(&namespace, &self.all(&namespace, &["Artifact"]).await?);
+        let declared = self.all(&namespace, &["Agent", "Toolset", "Policy"]).await?;
+        // Compiling many policies takes a while.
+        let declared = tokio::task::spawn_blocking(move || Declared::of(&declared)).await?;
+        self.warn(&namespace, declared.warnings());
+        self.runs.declare(namespace, declared).await?;
+        Ok(())
+    }
+
+    /// Every resource of these kinds.
+    async fn all(&self, namespace: &Namespace, kinds: &[&str]) -> anyhow::Result<Vec<Resource>> {
+        let mut found = Vec::new();
+        for kind in kinds {
             let mut after: Option<String> = None;
             loop {
-                let page = self.control.list(&namespace, Some(kind), after.as_deref(), 500).await?;
-                declared.extend(page.items);
+                let page = self.control.list(namespace, Some(kind), after.as_deref(), 500).await?;
+                found.extend(page.items);
                 after = page.next;
                 if after.is_none() {
                     break;
                 }
             }
         }
-        // Compiling many policies takes a while.
-        let declared = tokio::task::spawn_blocking(move || Declared::of(&declared)).await?;
-        self.warn(&namespace, declared.warnings());
-        self.runs.declare(namespace, declared).await?;
-        Ok(())
+        Ok(found)
     }
 
     /// Says what is doubtful about policies and was not so before.

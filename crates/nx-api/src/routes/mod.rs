@@ -5,7 +5,9 @@ mod audit;
 mod describe;
 mod guard;
 mod health;
+mod infer;
 pub(crate) mod journal;
+mod models;
 mod policies;
 mod resources;
 mod runs;
@@ -69,6 +71,8 @@ fn operations() -> OpenApiRouter<Shared> {
         .merge(audit::routes())
         .merge(resources::routes())
         .merge(sources::routes())
+        .merge(models::routes())
+        .merge(infer::routes())
         .merge(tokens::routes())
         .merge(workers::routes())
 }

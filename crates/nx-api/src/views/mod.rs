@@ -6,6 +6,7 @@
 pub(crate) mod approvals;
 pub(crate) mod forms;
 pub(crate) mod guard;
+pub(crate) mod models;
 pub(crate) mod resources;
 pub(crate) mod runs;
 pub(crate) mod text;

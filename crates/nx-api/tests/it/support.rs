@@ -43,12 +43,20 @@ impl Stage {
             let stop = stop.clone();
             async move { control_service.run(stop).await.expect("the resources") }
         });
+        let (models_service, models) = nx_models::open(journal.clone(), nx_models::Options::default());
+        tasks.spawn(models_service.run(stop.clone()));
         let token_file = dir.join("admin.token");
         let mut options = Options::new(&token_file);
         options.listen = SocketAddr::from(([127, 0, 0, 1], 0));
         set(&mut options);
-        let parts =
-            Parts { journal: journal.clone(), runs, control, notary, declaring: tokio::sync::mpsc::channel(1).0 };
+        let parts = Parts {
+            journal: journal.clone(),
+            runs,
+            control,
+            models,
+            notary,
+            declaring: tokio::sync::mpsc::channel(1).0,
+        };
         let server = Server::bind(options, parts, env).await.expect("the server");
         let url = server.url();
         let address = url.rsplit('/').next().unwrap_or_default().parse().expect("an address");

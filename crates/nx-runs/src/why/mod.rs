@@ -62,7 +62,11 @@ impl Walk<'_> {
             because: Vec::new(),
             truncated: false,
         };
-        if let Some(cause) = causes(&event).filter(|cause| !self.seen.contains(cause)) {
+        let version = text::version_behind(header.kind.as_str(), &node.data);
+        for cause in causes(&event).into_iter().chain(version) {
+            if self.seen.contains(&cause) {
+                continue;
+            }
             if depth >= MAX_DEPTH || self.nodes >= MAX_NODES {
                 node.truncated = true;
             } else {

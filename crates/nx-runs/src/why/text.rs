@@ -1,6 +1,6 @@
 //! One line for a link of the chain.
 
-use nx_types::EventType;
+use nx_types::{EventType, Seq};
 use serde_json::Value;
 
 /// Links that only join two others: the chain reads better without them.
@@ -20,7 +20,9 @@ pub(super) fn is_plumbing(kind: &str) -> bool {
 
 /// What the agent's own code wrote, and no record of the runtime's.
 pub(super) fn is_emitted(kind: &str) -> bool {
-    !["run.", "step.", "approval.", "signal.", "reflex.", "guard."].iter().any(|ours| kind.starts_with(ours))
+    !["run.", "step.", "approval.", "signal.", "reflex.", "guard.", "model.", "artifact."]
+        .iter()
+        .any(|ours| kind.starts_with(ours))
 }
 
 /// The line. Unknown types show what looks telling in their data.
@@ -51,6 +53,8 @@ pub(super) fn line(kind: &EventType, subject: &str, data: &Value) -> String {
         "approval.voted" => format!("{} agreed to by {}", text("/id"), text("/by")),
         "approval.expired" => format!("{} expired: {}", text("/id"), text("/reason")),
         "approval.withdrawn" => format!("{} withdrawn: {}", text("/id"), text("/reason")),
+        "model.decided" => model(data),
+        "artifact.added" => artifact(data),
         "signal.received" => format!("signal {} by {}", text("/name"), text("/by")),
         other if subject.starts_with("run/") => format!("{other} {}", brief(Some(data))).trim_end().to_owned(),
         other => format!("{other} {subject} {}", brief(Some(data))).trim_end().to_owned(),
@@ -106,6 +110,41 @@ fn guard(data: &Value) -> String {
     let argument = reason.pointer("/pointers/0").and_then(Value::as_str).unwrap_or_default();
     let argument = if argument.is_empty() { String::new() } else { format!(".{}", argument.trim_start_matches('/')) };
     format!("policy {}/{} {did} {}{argument}", part("policy"), part("clause"), text("/call"))
+}
+
+/// The place of the event that recorded the version of a model which decided. Only models write such events.
+pub(super) fn version_behind(kind: &str, data: &Value) -> Option<Seq> {
+    if kind != "model.decided" {
+        return None;
+    }
+    data.get("artifact").and_then(Value::as_u64).map(Seq)
+}
+
+/// `7 (0.58) by digits@12 on rten from image/png of 312 bytes (sha256 9cabcdef…)`.
+fn model(data: &Value) -> String {
+    let text = |pointer: &str| data.pointer(pointer).and_then(Value::as_str).unwrap_or("?");
+    let number = |pointer: &str| data.pointer(pointer).map_or_else(|| "?".to_owned(), Value::to_string);
+    let said = match (data.get("label").and_then(Value::as_str), data.get("confidence").and_then(Value::as_f64)) {
+        (Some(label), Some(sure)) => format!("`{}` ({sure:.2})", brief(Some(&Value::from(label)))),
+        _ => "an answer".to_owned(),
+    };
+    format!(
+        "{said} by {}@{} on {} from {} of {} bytes (sha256 {})",
+        text("/model"),
+        number("/version"),
+        text("/engine"),
+        text("/inputs/0/media"),
+        number("/inputs/0/bytes"),
+        short(text("/inputs/0/sha256")),
+    )
+}
+
+/// `digits@12 added by local from digits.onnx (sha256 9cabcdef…)`.
+fn artifact(data: &Value) -> String {
+    let text = |name: &str| data.get(name).and_then(Value::as_str).unwrap_or("?");
+    let version = data.get("version").map_or_else(|| "?".to_owned(), Value::to_string);
+    let from = data.get("source").map(|source| format!(" from {}", brief(Some(source)))).unwrap_or_default();
+    format!("{}@{version} added by {}{from} (sha256 {})", text("artifact"), text("by"), short(text("sha256")))
 }
 
 /// The first digits of a hash, hexadecimal as every surface shows it.
