@@ -84,7 +84,9 @@ fn differs(found: &Tensor, wanted: &Tensor) -> Option<String> {
         return Some(format!("is of {}, wanted {}", found.dtype(), wanted.dtype()));
     }
     let (a, b) = (numbers(found.data()), numbers(wanted.data()));
-    let close = |(a, b): (&f64, &f64)| a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= 1e-3 * b.abs() + 1e-5;
+    let close = |(a, b): (&f64, &f64)| {
+        a.total_cmp(b).is_eq() || (a.is_nan() && b.is_nan()) || (a - b).abs() <= 1e-3 * b.abs() + 1e-5
+    };
     let at = a.iter().zip(&b).position(|pair| !close(pair))?;
     let wrong = a.iter().zip(&b).filter(|pair| !close(*pair)).count();
     Some(format!("has {wrong} of {} numbers off, first {:?} for {:?}", a.len(), a.get(at), b.get(at)))

@@ -6,7 +6,6 @@ pub(crate) fn named(name: &str) -> Result<Box<dyn Engine>, Box<dyn std::error::E
     #[cfg(feature = "ort")]
     if name == "onnxruntime" {
         use nx_infer::engine::ort::{OnnxRuntime, find::Search};
-        #[expect(clippy::disallowed_methods, reason = "this is a binary")]
         let variable = |name: &str| std::env::var_os(name).map(std::path::PathBuf::from);
         let environments = ["VIRTUAL_ENV", "CONDA_PREFIX"].into_iter().filter_map(variable).collect();
         let library = Search { library: variable("ORT_DYLIB_PATH"), ..Search::system(environments) }.run()?;

@@ -52,15 +52,17 @@ pub(crate) fn run(directory: &Path, name: &str, threads: usize) -> Result<(), Fa
     let first = now();
     let (cpu_before, wall_before) = (cpu(), now());
     let figures = measure(&mut session, &inputs, &Plan { warm_up: 0, ..Plan::default() }, &mut now)?;
-    let used = cpu().zip(cpu_before).map(|(after, before)| (after - before).as_micros() as f64 / figures.runs as f64);
+    let used = cpu()
+        .zip(cpu_before)
+        .map(|(after, before)| after.saturating_sub(before).as_micros() as f64 / figures.runs as f64);
     println!(
         "{}",
         json!({
             "model": directory.file_name().map(|name| name.to_string_lossy()), "engine": name, "version": engine.version(),
-            "threads": threads, "runs": figures.runs, "load_ms": (loaded - start).as_secs_f64() * 1e3,
-            "first_ms": (first - loaded).as_secs_f64() * 1e3, "least_us": figures.least.as_secs_f64() * 1e6,
+            "threads": threads, "runs": figures.runs, "load_ms": loaded.saturating_sub(start).as_secs_f64() * 1e3,
+            "first_ms": first.saturating_sub(loaded).as_secs_f64() * 1e3, "least_us": figures.least.as_secs_f64() * 1e6,
             "p50_us": figures.p50.as_secs_f64() * 1e6, "p99_us": figures.p99.as_secs_f64() * 1e6, "cpu_us": used,
-            "wall_s": (now() - wall_before).as_secs_f64(), "rss_kb": memory_kb("VmRSS:"), "peak_kb": memory_kb("VmHWM:"),
+            "wall_s": now().saturating_sub(wall_before).as_secs_f64(), "rss_kb": memory_kb("VmRSS:"), "peak_kb": memory_kb("VmHWM:"),
             "rss_before_kb": before,
         })
     );

@@ -74,7 +74,7 @@ fn axis(layer: &NodeProto) -> Option<usize> {
         Some(1)
     } else if graph::is(layer, "Gemm") {
         // alpha and beta scale before the bias; nobody writes them
-        let plain = |name| graph::float(layer, name).is_none_or(|value| value == 1.0);
+        let plain = |name| graph::float(layer, name).is_none_or(|value| (value - 1.0).abs() < f32::EPSILON);
         (plain("alpha") && plain("beta")).then(|| usize::from(graph::int(layer, "transB") != Some(1)))
     } else {
         None

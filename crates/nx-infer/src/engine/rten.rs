@@ -5,8 +5,8 @@
 
 use std::{fmt, sync::Arc};
 
-use rten::{Model as Loaded, ModelOptions, NodeId, RunOptions, Value as Passed, ValueOrView, threading::ThreadPool};
-use rten_tensor::{AsView as _, Layout as _, Tensor as Array};
+use rten::{Model as Loaded, ModelOptions, NodeId, RunOptions, ThreadPool, Value as Passed, ValueOrView};
+use rten_tensor::{Layout as _, Tensor as Array};
 
 use super::{Engine, Gap, Optimize, Options, Plan};
 use crate::{
@@ -97,8 +97,8 @@ fn pass(tensor: &Tensor) -> Result<ValueOrView<'_>, Error> {
         };
     }
     let narrow = |value: i64| {
-        i32::try_from(value)
-            .map_err(|_| Error::tensor("input", format!("{value} does not fit the 32 bits that rten computes in")))
+        let reason = || format!("{value} does not fit the 32 bits that rten computes in");
+        i32::try_from(value).ok().ok_or_else(|| Error::tensor("input", reason()))
     };
     let value = match tensor.data() {
         Data::F32(values) => view!(values),

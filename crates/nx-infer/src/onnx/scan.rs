@@ -56,7 +56,7 @@ fn field(kind: Kind, number: u64) -> Field {
         (Kind::Sharding, 3) | (Kind::ShardedDim, 2) => Message(Kind::Small),
         (Kind::Attribute, 5 | 10) | (Kind::Sparse, 1 | 2) => Message(Kind::Tensor),
         (Kind::Attribute, 6 | 11) | (Kind::Training, 1 | 2) => Message(Kind::Graph),
-        (Kind::Attribute, 14 | 15) | (Kind::ValueInfo, 2) | (Kind::Element, 1) | (Kind::Map, 2) => Message(Kind::Type),
+        (Kind::Attribute, 14 | 15) | (Kind::ValueInfo | Kind::Map, 2) | (Kind::Element, 1) => Message(Kind::Type),
         (Kind::Attribute, 22 | 23) => Message(Kind::Sparse),
         (Kind::Type, 1 | 8) => Message(Kind::TensorType),
         (Kind::Type, 4 | 9) => Message(Kind::Element),

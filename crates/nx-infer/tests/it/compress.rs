@@ -29,6 +29,7 @@ fn tensor(shape: &[usize], seed: u64) -> Tensor {
 }
 
 /// Constants as nodes, values that are only passed on, and nodes for nobody.
+#[expect(clippy::many_single_char_names, reason = "values of a graph have no other names")]
 fn cluttered() -> Model {
     let mut build = Builder::new("cluttered", 13);
     let x = build.input("x", DType::F32, &["n".into(), 3.into()]);

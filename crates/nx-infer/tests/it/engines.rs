@@ -21,7 +21,6 @@ pub(crate) fn engines() -> Vec<Box<dyn Engine>> {
 }
 
 #[cfg(feature = "ort")]
-#[expect(clippy::disallowed_methods, reason = "a test's configuration is the environment it runs in")]
 fn onnxruntime() -> Result<Box<dyn Engine>, Error> {
     use nx_infer::engine::ort::{OnnxRuntime, find::Search};
     let variable = |name: &str| std::env::var_os(name).map(std::path::PathBuf::from);

@@ -1,4 +1,4 @@
-//! Pixels against Pillow 13.0 and OpenCV 5.0: what they make of the same small image.
+//! Pixels against Pillow 13.0 and `OpenCV` 5.0: what they make of the same small image.
 
 use nx_infer::process::{
     Image,

@@ -19,7 +19,6 @@ const MODELS: [&str; 6] = ["ppocr-cls", "ppocr-rec", "ppocr-det", "yolox-nano", 
 /// Differences as a part of the largest number of an output.
 const TOLERANCE: f32 = 1e-3;
 
-#[expect(clippy::disallowed_methods, reason = "a test's configuration is the environment it runs in")]
 fn data() -> Option<std::path::PathBuf> {
     std::env::var_os("NEURAXIS_TEST_DATA").map(|root| Path::new(&root).join("models"))
 }

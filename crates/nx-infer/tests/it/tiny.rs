@@ -20,7 +20,7 @@ fn tensor(shape: &[usize], seed: u64) -> Tensor {
     Tensor::new(shape, numbers(shape.iter().product(), seed)).unwrap()
 }
 
-/// Convolution, batch norm, ReLU, max pooling, a full layer: the shape of a digit reader.
+/// Convolution, batch norm, `ReLU`, max pooling, a full layer: the shape of a digit reader.
 pub(crate) fn cnn() -> Model {
     let mut build = Builder::new("tiny-cnn", 17);
     let x = build.input("image", DType::F32, &["batch".into(), 1.into(), 8.into(), 8.into()]);

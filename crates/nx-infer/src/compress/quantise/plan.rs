@@ -113,7 +113,7 @@ fn can(graph: &GraphProto, index: &Index, node: &NodeProto, numbers: &BTreeSet<S
     };
     let first = node.input.first().is_some_and(|name| constant(name).is_none() && float(name));
     if graph::is(node, "Conv") || graph::is(node, "Gemm") {
-        let plain = |name| graph::float(node, name).is_none_or(|value| value == 1.0);
+        let plain = |name| graph::float(node, name).is_none_or(|value| (value - 1.0).abs() < f32::EPSILON);
         let weights =
             node.input.iter().skip(1).all(|name| name.is_empty() || (constant(name).is_some() && float(name)));
         let bias = node.input.get(2).and_then(|name| constant(name)).is_none_or(|bias| bias.dims.len() == 1);
