@@ -218,9 +218,9 @@ impl Search {
 
     /// Whether a candidate was run to the end of the search's part and can be timed.
     fn alive(&self, recipe: &Recipe) -> bool {
-        self.table.entry(recipe).is_some_and(|entry| {
-            entry.failed.is_none() && entry.search.len() == self.split.part(Part::Search).len()
-        })
+        self.table
+            .entry(recipe)
+            .is_some_and(|entry| entry.failed.is_none() && entry.search.len() == self.split.part(Part::Search).len())
     }
 
     /// Whether a candidate loses so much that it will not pass: three standard errors over the budget.
@@ -301,8 +301,9 @@ impl Search {
                     (value, value < 1.0 - GAIN)
                 }
             };
-            let p_value =
-                self.seen(&recipe, Part::Search).map_or(1.0, |s| s.p_value(self.options.max_drop, self.options.confidence));
+            let p_value = self
+                .seen(&recipe, Part::Search)
+                .map_or(1.0, |s| s.p_value(self.options.max_drop, self.options.confidence));
             // what does not pass on the data it was chosen on will hardly pass on others
             if useful && p_value <= error {
                 // those that are safe beyond doubt are equally safe
@@ -318,7 +319,9 @@ impl Search {
         }
         // too long a sequence may stop early: those go that gain least on what stands before them
         while chain.len() > self.options.shortlist.max(1) {
-            let gains = chain.windows(2).map(|pair| pair.first().map_or(1.0, |(v, _)| *v) / pair.last().map_or(1.0, |(v, _)| *v));
+            let gains = chain
+                .windows(2)
+                .map(|pair| pair.first().map_or(1.0, |(v, _)| *v) / pair.last().map_or(1.0, |(v, _)| *v));
             let least = gains.enumerate().min_by(|(_, a), (_, b)| a.total_cmp(b)).map_or(0, |(at, _)| at);
             chain.remove(least);
         }
@@ -341,7 +344,8 @@ impl Search {
     /// The next step on held-out data.
     fn claim(&self) -> Step {
         for entry in self.sequence() {
-            let steps = self.score(&Recipe::Original, Part::HeldOut).or_else(|| self.score(&entry.recipe, Part::HeldOut));
+            let steps =
+                self.score(&Recipe::Original, Part::HeldOut).or_else(|| self.score(&entry.recipe, Part::HeldOut));
             if let Some(step) = steps {
                 return step;
             }

@@ -21,8 +21,8 @@ impl Device {
     pub fn here(class: Option<String>) -> Self {
         let instructions = instructions();
         let architecture = std::env::consts::ARCH.to_owned();
-        let class = class
-            .unwrap_or_else(|| [architecture.as_str(), instructions.last().map_or("", String::as_str)].join("-"));
+        let class =
+            class.unwrap_or_else(|| [architecture.as_str(), instructions.last().map_or("", String::as_str)].join("-"));
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self { class, architecture, instructions, cores }
     }

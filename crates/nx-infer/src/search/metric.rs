@@ -95,8 +95,9 @@ impl Metric {
         };
         let refuse = |reason: String| Error::Process { step: "metric", reason };
         let count = outputs.len();
-        let output =
-            outputs.get(at).ok_or_else(|| refuse(format!("judges output {at}, the model has {count}; count from 0")))?;
+        let output = outputs
+            .get(at)
+            .ok_or_else(|| refuse(format!("judges output {at}, the model has {count}; count from 0")))?;
         match self {
             Self::Class { .. } => match classify::argmax(output, &[])?.as_slice() {
                 [one] => Ok(Reading::Class(one.index)),

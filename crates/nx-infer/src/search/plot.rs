@@ -41,11 +41,8 @@ impl Axis {
 /// Draws the candidates that were timed on the engine that was searched for.
 pub(super) fn draw(report: &Report) -> String {
     let engine = report.engines.first().map_or("", String::as_str);
-    let timed: Vec<(&Row, f64)> = report
-        .candidates
-        .iter()
-        .filter_map(|row| Some((row, row.latency.get(engine)?.p50_us)))
-        .collect();
+    let timed: Vec<(&Row, f64)> =
+        report.candidates.iter().filter_map(|row| Some((row, row.latency.get(engine)?.p50_us))).collect();
     let x = Axis::of(timed.iter().map(|(_, time)| *time), LEFT, WIDTH - RIGHT);
     let drops = timed.iter().map(|(row, _)| row.drop).chain([0.0, report.options.max_drop]);
     let y = Axis::of(drops.collect::<Vec<_>>().into_iter(), HEIGHT - BOTTOM, TOP);

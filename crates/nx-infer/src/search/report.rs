@@ -5,12 +5,8 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Aim, Device, Options, Part, Ratio, Recipe, Runner, Search, Speed, Test,
-    bound::Seen,
-    data::hash_of,
-    plot,
-    table::Entry,
-    times::median_us,
+    Aim, Device, Options, Part, Ratio, Recipe, Runner, Search, Speed, Test, bound::Seen, data::hash_of, plot,
+    table::Entry, times::median_us,
 };
 use crate::{Error, onnx::graph};
 

@@ -161,7 +161,12 @@ impl<'r> Runner<'r> {
     ///
     /// # Errors
     /// When the original itself cannot be run: then there is nothing to compare with.
-    pub fn perform(&mut self, search: &Search, step: &Step, now: &mut dyn FnMut() -> Duration) -> Result<Option<Fact>, Error> {
+    pub fn perform(
+        &mut self,
+        search: &Search,
+        step: &Step,
+        now: &mut dyn FnMut() -> Duration,
+    ) -> Result<Option<Fact>, Error> {
         match step {
             Step::Score { recipe, part, from, to } => {
                 let positions = search.split().part(*part).get(*from..*to).unwrap_or_default().to_vec();
@@ -183,7 +188,8 @@ impl<'r> Runner<'r> {
                 let chosen = search.split().part(Part::Search).iter().take(search.options().probe);
                 let positions: Vec<usize> = chosen.copied().collect();
                 // a layer that cannot be quantised by itself is none that a choice is made about
-                let deviation = self.scores(search, recipe, &positions).map_or(0.0, |(_, _, off, _)| off.unwrap_or(0.0));
+                let deviation =
+                    self.scores(search, recipe, &positions).map_or(0.0, |(_, _, off, _)| off.unwrap_or(0.0));
                 Ok(Some(Fact::Probed { layer: layer.clone(), deviation }))
             }
             Step::Time { engine, purpose, recipes } => self.times(search, *engine, *purpose, recipes, now).map(Some),
@@ -250,10 +256,10 @@ impl<'r> Runner<'r> {
         }
         let file = self.make(search, recipe)?.write();
         let bytes = file.len() as u64;
-        let engine = self.engines.first().ok_or_else(|| Error::Compress {
-            step: "search",
-            reason: "there is no engine".to_owned(),
-        })?;
+        let engine = self
+            .engines
+            .first()
+            .ok_or_else(|| Error::Compress { step: "search", reason: "there is no engine".to_owned() })?;
         // the one before goes first: two large models need not be in memory at once
         self.open = None;
         self.open = Some((recipe.clone(), bytes, Session::load(*engine, file, &self.options)?));

@@ -67,7 +67,19 @@ mod tests {
     fn it_errs_as_seldom_as_it_says() {
         // 1,000 draws of a probability of 5 %: more than 70 come once in 500 times
         let rare = fails(|u| if u < 0.02 { 0.5 } else { 0.0 }, 0.01, 500);
-        let both = fails(|u| if u < 0.15 { 1.0 } else if u < 0.25 { -1.0 } else { 0.0 }, 0.05, 300);
+        let both = fails(
+            |u| {
+                if u < 0.15 {
+                    1.0
+                } else if u < 0.25 {
+                    -1.0
+                } else {
+                    0.0
+                }
+            },
+            0.05,
+            300,
+        );
         let smooth = fails(|u| (u * 0.2 - 0.05) as f32, 0.05, 200);
         assert!(rare <= 70 && both <= 70 && smooth <= 70, "{rare} {both} {smooth}");
     }
