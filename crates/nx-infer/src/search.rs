@@ -31,6 +31,6 @@ pub use fact::{Fact, Purpose, State};
 pub use metric::{Metric, Reading};
 pub use options::{Aim, Options};
 pub use recipe::{Recipe, grid};
-pub use report::{Claim, Latency, Report, Row};
+pub use report::{Claim, Latency, Released, Report, Row};
 pub use run::{Ended, Progress, Runner, run};
 pub use times::{Ratio, Speed};

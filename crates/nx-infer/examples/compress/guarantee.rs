@@ -71,7 +71,7 @@ impl World {
 
 /// Asks every candidate about all of the data.
 fn ask(
-    mut runner: Runner<'_>,
+    runner: &mut Runner<'_>,
     options: &Options,
     now: &mut dyn FnMut() -> Duration,
 ) -> Result<(World, Vec<(Recipe, f64)>), Failure> {
@@ -110,12 +110,12 @@ fn ask(
 
 #[expect(clippy::print_stdout, reason = "what it found is what it prints")]
 pub(crate) fn run(
-    runner: Runner<'_>,
-    options: Options,
+    runner: &mut Runner<'_>,
+    options: &Options,
     searches: u32,
     now: &mut dyn FnMut() -> Duration,
 ) -> Result<(), Failure> {
-    let (world, drops) = ask(runner, &options, now)?;
+    let (world, drops) = ask(runner, options, now)?;
     for (recipe, drop) in &drops {
         println!("{}: drops by {:.4} %", recipe.name(), drop * 100.0);
     }

@@ -104,7 +104,7 @@ fn main() -> Result<(), Failure> {
     let metric = Metric::Class { output: 0 };
     let mut runner = Runner::new(&model, &samples, &metric, &engines, engine::Options::default())?;
     if let Some(searches) = arguments.guarantee {
-        return guarantee::run(runner, arguments.options, searches, &mut clock());
+        return guarantee::run(&mut runner, &arguments.options, searches, &mut clock());
     }
 
     fs::create_dir_all(&arguments.out)?;

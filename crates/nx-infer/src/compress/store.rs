@@ -69,12 +69,14 @@ pub fn store(model: &Model, storage: Storage) -> Result<(Model, usize), Error> {
 /// The dimension of output channels, where all that read a weight agree on it.
 fn axis(readers: &[&NodeProto], name: &str) -> Option<usize> {
     let each = readers.iter().map(|node| {
-        let second = node.input.get(1).is_some_and(|input| input == name);
-        match second {
-            true if graph::is(node, "Conv") => Some(0),
-            true if graph::is(node, "Gemm") => Some(usize::from(graph::int(node, "transB") != Some(1))),
-            true if graph::is(node, "MatMul") => Some(1),
-            _ => None,
+        if node.input.get(1).is_none_or(|input| input != name) {
+            None
+        } else if graph::is(node, "Conv") {
+            Some(0)
+        } else if graph::is(node, "Gemm") {
+            Some(usize::from(graph::int(node, "transB") != Some(1)))
+        } else {
+            graph::is(node, "MatMul").then_some(1)
         }
     });
     let each: Option<Vec<usize>> = each.collect();

@@ -78,7 +78,7 @@ impl Seen {
 
 /// Samples without any difference that it takes to show that a drop stays within a budget.
 pub fn needed(binary: bool, budget: f64, confidence: f64) -> u64 {
-    if !(budget > 0.0) {
+    if budget.is_nan() || budget <= 0.0 {
         return u64::MAX;
     }
     let shows = |samples: u64| {

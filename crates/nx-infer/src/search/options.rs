@@ -69,13 +69,14 @@ impl Options {
     /// Refuses what cannot be searched or shown with that many samples.
     pub(super) fn check(&self, samples: usize, binary: bool) -> Result<(), Error> {
         let refuse = |reason: String| Err(Error::Compress { step: "search", reason });
-        if !(self.max_drop > 0.0 && self.max_drop < 1.0) {
+        let within = |value: f64| value > 0.0 && value < 1.0;
+        if !within(self.max_drop) {
             return refuse(format!("a budget of {} is not between 0 and 1", self.max_drop));
         }
-        if !(self.confidence >= 0.5 && self.confidence < 1.0) {
+        if !(0.5..1.0).contains(&self.confidence) {
             return refuse(format!("a confidence of {} is not between 0.5 and 1", self.confidence));
         }
-        if !(self.held_out > 0.0 && self.held_out < 1.0) {
+        if !within(self.held_out) {
             return refuse(format!("a share of held-out data of {} is not between 0 and 1", self.held_out));
         }
         let held_out = (samples as f64 * self.held_out).round();

@@ -171,13 +171,13 @@ impl<'r> Runner<'r> {
             Step::Score { recipe, part, from, to } => {
                 let positions = search.split().part(*part).get(*from..*to).unwrap_or_default().to_vec();
                 match self.scores(search, recipe, &positions) {
-                    Ok((scores, exact, deviation, bytes)) => Ok(Some(Fact::Scored {
+                    Ok(Scores { scores, exact, deviation, bytes }) => Ok(Some(Fact::Scored {
                         recipe: recipe.clone(),
                         part: *part,
                         from: *from,
                         scores,
                         exact,
-                        deviation: deviation.filter(|_| *from == 0 && *part == Part::Search),
+                        deviation: (*from == 0 && *part == Part::Search).then_some(deviation),
                         bytes,
                     })),
                     Err(error) if *recipe == Recipe::Original => Err(error),
@@ -188,8 +188,7 @@ impl<'r> Runner<'r> {
                 let chosen = search.split().part(Part::Search).iter().take(search.options().probe);
                 let positions: Vec<usize> = chosen.copied().collect();
                 // a layer that cannot be quantised by itself is none that a choice is made about
-                let deviation =
-                    self.scores(search, recipe, &positions).map_or(0.0, |(_, _, off, _)| off.unwrap_or(0.0));
+                let deviation = self.scores(search, recipe, &positions).map_or(0.0, |scores| scores.deviation);
                 Ok(Some(Fact::Probed { layer: layer.clone(), deviation }))
             }
             Step::Time { engine, purpose, recipes } => self.times(search, *engine, *purpose, recipes, now).map(Some),
@@ -197,13 +196,7 @@ impl<'r> Runner<'r> {
         }
     }
 
-    #[expect(clippy::type_complexity, reason = "they are taken apart at once")]
-    fn scores(
-        &mut self,
-        search: &Search,
-        recipe: &Recipe,
-        positions: &[usize],
-    ) -> Result<(Vec<f32>, bool, Option<f64>, u64), Error> {
+    fn scores(&mut self, search: &Search, recipe: &Recipe, positions: &[usize]) -> Result<Scores, Error> {
         self.learn(search, positions)?;
         let bytes = self.load(search, recipe)?;
         let (mut scores, mut exact, mut off, mut size) = (Vec::new(), true, 0.0, 0.0);
@@ -222,7 +215,8 @@ impl<'r> Runner<'r> {
         }
         let deviation: f64 = if size > 0.0 { (off / size).sqrt() } else { 0.0 };
         // what is not a number is as far away as can be
-        Ok((scores, exact, Some(if deviation.is_finite() { deviation } else { 1e9 }), bytes))
+        let deviation = if deviation.is_finite() { deviation } else { 1e9 };
+        Ok(Scores { scores, exact, deviation, bytes })
     }
 
     /// Asks the original about samples that it was not asked about yet.
@@ -315,6 +309,14 @@ impl<'r> Runner<'r> {
         }
         Ok(Fact::Timed { engine: name, purpose, nanos: recipes.iter().cloned().zip(nanos).collect() })
     }
+}
+
+/// What a candidate answered.
+struct Scores {
+    scores: Vec<f32>,
+    exact: bool,
+    deviation: f64,
+    bytes: u64,
 }
 
 /// Measures until the verdict is there. `watch` is told of every step before it is taken, and may break off.

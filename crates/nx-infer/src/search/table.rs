@@ -64,7 +64,7 @@ impl Table {
             self.entries.push(Entry::new(recipe));
             self.entries.len() - 1
         });
-        #[expect(clippy::indexing_slicing, reason = "the position was found, or is that of what was pushed")]
+        // the position was found, or is that of what was pushed
         &mut self.entries[at]
     }
 

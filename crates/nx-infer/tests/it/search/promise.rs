@@ -31,7 +31,8 @@ fn world(changes: &[(usize, usize)]) -> World {
             // spread, and elsewhere for each candidate
             for step in 0..POPULATION {
                 let member = (step * 7919 + at * 1237) % POPULATION;
-                if left > 0 && original[member] == from && scores[member] == from {
+                let same = |score: f32| (score - from).abs() < 0.5;
+                if left > 0 && same(original[member]) && same(scores[member]) {
                     scores[member] = 1.0 - from;
                     left -= 1;
                 }
