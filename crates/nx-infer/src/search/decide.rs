@@ -6,7 +6,7 @@ use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Aim, Fact, Options, Part, Purpose, Recipe, Split, State,
+    Aim, Fact, Options, Part, Purpose, Recipe, Speed, Split, State,
     bound::Seen,
     data::digest,
     table::{Entry, Table},
@@ -384,10 +384,12 @@ impl Search {
         Some(Verdict { released: best.unwrap_or_else(|| self.unchanged()), tests })
     }
 
-    /// The original, cleaned up where that changed no bit of any output.
+    /// The original, cleaned up where that changed no bit of any output and did not make it slower.
     fn unchanged(&self) -> Recipe {
-        let exact = self.table.entry(&Recipe::Clean).is_some_and(|entry| entry.exact && self.alive(&Recipe::Clean));
-        if exact { Recipe::Clean } else { Recipe::Original }
+        let engine = self.subject.engines.first().map_or("", String::as_str);
+        let cleaned = self.table.entry(&Recipe::Clean).filter(|entry| entry.exact && self.alive(&Recipe::Clean));
+        let slower = |entry| self.table.race(entry, engine).is_none_or(|ratio| ratio.speed() == Speed::Slower);
+        if cleaned.is_some_and(|entry| !slower(entry)) { Recipe::Clean } else { Recipe::Original }
     }
 
     /// Runs of a model that are done and that there are in all, as far as that is known.

@@ -136,25 +136,35 @@ impl<'r> Runner<'r> {
     /// # Errors
     /// `Compress` when it cannot be made; of the engine when ranges cannot be seen.
     pub fn make(&self, search: &Search, recipe: &Recipe) -> Result<Model, Error> {
-        recipe.make(&self.original, &self.folded, &|| self.ranges(search))
+        let shared = recipe.make(&self.original, &self.folded, &|| self.ranges(search));
+        match (shared, recipe.quantise()) {
+            // what is moved behind a layer that stays needs a range of its own, which the whole had no use for
+            (Err(_), Some(how)) if !how.skip.is_empty() => {
+                recipe.make(&self.original, &self.folded, &|| self.calibrated(search, &how))
+            }
+            (made, _) => made,
+        }
     }
 
     fn ranges(&self, search: &Search) -> Result<Ranges, Error> {
         if let Some(ranges) = self.ranges.get() {
             return Ok(ranges.clone());
         }
+        let found = self.calibrated(search, &Quantise::default())?;
+        Ok(self.ranges.get_or_init(|| found).clone())
+    }
+
+    fn calibrated(&self, search: &Search, how: &Quantise) -> Result<Ranges, Error> {
         let chosen = search.split().part(Part::Search).iter().take(search.options().calibration);
         let samples: Result<Vec<_>, Error> =
             chosen.map(|at| self.samples.get(*at).map(|sample| sample.inputs.clone())).collect();
-        let (samples, how) = (samples?, Quantise::default());
-        let calibrate = |engine: &&dyn Engine| {
-            let found = compress::calibrate(*engine, &self.folded, &samples, &how, &self.options)?;
-            // a second thread cannot have been here: the cell is not shared
-            Ok(self.ranges.get_or_init(|| found).clone())
-        };
+        let samples = samples?;
+        let calibrate = |engine: &&dyn Engine| compress::calibrate(*engine, &self.folded, &samples, how, &self.options);
         let none = Error::Compress { step: "search", reason: "there is no engine".to_owned() };
         // not every engine shows inner values of every model; ranges hardly depend on which one does
-        self.engines.iter().map(calibrate).reduce(|first, next| first.or(next)).unwrap_or(Err(none))
+        let mut engines = self.engines.iter();
+        let first = engines.next().map_or(Err(none), calibrate);
+        engines.fold(first, |found, engine| found.or_else(|_| calibrate(engine)))
     }
 
     /// Measures what a step asks for.

@@ -12,7 +12,7 @@ use nx_infer::{
 use crate::tiny;
 
 fn samples() -> Samples {
-    let sample = |seed| Sample {
+    let sample = |seed: u64| Sample {
         inputs: vec![("image".to_owned(), Tensor::new([1, 1, 8, 8], tiny::numbers(64, 1000 + seed)).unwrap())],
         truth: None,
     };
