@@ -136,11 +136,11 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(16))]
+        #![proptest_config(ProptestConfig::with_cases(8))]
 
         #[test]
         fn it_errs_as_seldom_as_it_says(
-            samples in 20_u64..160,
+            samples in 20_u64..100,
             budget in 0.01_f64..0.3,
             gains in 0.0_f64..0.2,
         ) {
