@@ -36,7 +36,7 @@ impl World {
         found.unwrap_or_else(|| panic!("`{}` is not known", recipe.name()))
     }
 
-    pub(crate) fn search(&self, options: Options, samples: usize) -> Search {
+    pub(crate) fn search(&self, options: &Options, samples: usize) -> Search {
         let subject = Subject {
             model: "model".to_owned(),
             data: "data".to_owned(),
@@ -47,7 +47,7 @@ impl World {
             layers: Vec::new(),
         };
         let grid = self.candidates.iter().map(|known| known.recipe.clone()).filter(|r| *r != Recipe::Original);
-        Search::new(Options { grid: grid.collect(), rounds: 21, chunk: 1000, ..options }, subject).unwrap()
+        Search::new(Options { grid: grid.collect(), rounds: 21, chunk: 1000, ..options.clone() }, subject).unwrap()
     }
 
     /// Answers every step for the members that were drawn, to the end.

@@ -53,7 +53,7 @@ fn searches(world: &World, budget: f64, samples: usize, count: u64) -> (u64, u64
     for seed in 1..=count {
         let rng = SeededRng::new(seed * 77);
         let drawn: Vec<usize> = (0..samples).map(|_| (rng.next_u64() % POPULATION as u64) as usize).collect();
-        let mut search = world.search(Options { max_drop: budget, seed, ..Options::default() }, samples);
+        let mut search = world.search(&Options { max_drop: budget, seed, ..Options::default() }, samples);
         world.finish(&mut search, &drawn);
         let verdict = search.verdict().unwrap();
         released += u64::from(verdict.released != Recipe::Original);
@@ -110,7 +110,7 @@ fn a_slower_candidate_is_not_released_for_speed_but_for_size() {
     world.candidates[1].nanos = 1_200_000;
     let drawn: Vec<usize> = (0..2000).collect();
     let released = |aim| {
-        let mut search = world.search(Options { aim, ..Options::default() }, 2000);
+        let mut search = world.search(&Options { aim, ..Options::default() }, 2000);
         world.finish(&mut search, &drawn);
         search.verdict().unwrap().released
     };
@@ -122,7 +122,7 @@ fn a_slower_candidate_is_not_released_for_speed_but_for_size() {
 fn a_hopeless_candidate_is_abandoned_early() {
     let world = world(&[(2000, 0), (3, 0)]);
     let drawn: Vec<usize> = (0..POPULATION).collect();
-    let mut search = world.search(Options::default(), POPULATION);
+    let mut search = world.search(&Options::default(), POPULATION);
     world.finish(&mut search, &drawn);
     let asked = |wanted: &Recipe| {
         let facts = search.state().facts.iter().filter_map(|fact| match fact {
@@ -138,7 +138,7 @@ fn a_hopeless_candidate_is_abandoned_early() {
 #[test]
 fn a_budget_finer_than_the_data_is_refused_with_what_it_would_take() {
     let world = world(&[(0, 0)]);
-    let subject = world.search(Options::default(), 5000).subject().clone();
+    let subject = world.search(&Options::default(), 5000).subject().clone();
     let error = nx_infer::search::Search::new(Options { max_drop: 0.0005, ..Options::default() }, subject).unwrap_err();
     let wanted = needed(true, 0.0005, 0.95) * 2;
     assert_eq!(
