@@ -118,12 +118,12 @@ def main():
     parser.add_argument("--table", type=pathlib.Path)
     arguments = parser.parse_args()
     models = sorted(path.name for path in (arguments.data / "models").iterdir() if (path / "model.onnx").exists())
-    found, rounds = library(), {}
+    found, rounds, binary = library(), {}, arguments.binary.resolve()
     for _ in range(arguments.rounds):
         for model in models:
             for threads in (1, 2):
                 for engine in ENGINES:
-                    figure = measure(arguments.binary, arguments.data / "models" / model, engine, threads, found)
+                    figure = measure(binary, arguments.data / "models" / model, engine, threads, found)
                     print(json.dumps(figure), flush=True)
                     rounds.setdefault((model, engine, threads), []).append(figure)
     medians = {}

@@ -133,6 +133,8 @@ fn flat(edit: &mut Edit, mut old: NodeProto, nodes: &mut Vec<NodeProto>) {
     nodes.push(node("Flatten", &[&input], &rows, vec![("axis", Attribute::Int(axis))]));
     old.input = vec![rows];
     old.output = vec![done.clone()];
+    // ONNX Runtime wants names of nodes to differ
+    old.name = Some(done.clone());
     old.attribute.retain(|entry| entry.name.as_deref() != Some("axis"));
     old.attribute.push(Attribute::Int(-1).into_proto("axis"));
     nodes.push(old);

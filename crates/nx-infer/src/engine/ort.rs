@@ -105,9 +105,9 @@ impl Engine for OnnxRuntime {
     }
 
     fn version(&self) -> String {
-        let info = ort::info();
-        let branch = info.split("git-branch=rel-").nth(1).and_then(|rest| rest.split(',').next());
-        branch.unwrap_or(info).to_owned()
+        // `libonnxruntime.so.1.32.0`; a build says no more of itself than its commit
+        let name = self.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        name.split_once(".so.").map_or_else(|| ort::info().to_owned(), |(_, version)| version.to_owned())
     }
 
     fn gaps(&self) -> &'static [Gap] {

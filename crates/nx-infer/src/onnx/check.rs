@@ -219,7 +219,7 @@ pub(super) fn tensor(tensor: &TensorProto, limits: &Limits) -> Result<(), Error>
             let found = lengths.iter().find(|(at, _)| *at == field).map_or(0, |(_, length)| *length as u64);
             let wanted = match number {
                 14 | 15 => count.saturating_mul(2),
-                _ if bits < 8 => (count.saturating_mul(bits)).div_ceil(8),
+                _ if bits > 0 && bits < 8 => (count.saturating_mul(bits)).div_ceil(8),
                 _ => count,
             };
             (found, wanted)

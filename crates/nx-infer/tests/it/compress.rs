@@ -20,8 +20,10 @@ fn run(engine: &dyn Engine, model: &Model, inputs: &[(&str, &Tensor)]) -> Vec<f3
 
 /// The largest difference between two models on one engine, as a part of the largest number.
 fn differ(before: &Model, after: &Model, inputs: &[(&str, &Tensor)]) -> f32 {
-    let each = engines().into_iter().map(|engine| worst(&run(&*engine, after, inputs), &run(&*engine, before, inputs)));
-    each.fold(0.0, f32::max)
+    // one that refuses the model as it was has nothing to compare with
+    let able = |engine: &dyn Engine| Session::load_model(engine, before, &Options::default()).is_ok();
+    let able = engines().into_iter().filter(|engine| able(&**engine));
+    able.map(|engine| worst(&run(&*engine, after, inputs), &run(&*engine, before, inputs))).fold(0.0, f32::max)
 }
 
 fn tensor(shape: &[usize], seed: u64) -> Tensor {
@@ -76,7 +78,11 @@ fn arithmetic() -> Model {
     let mut build = Builder::new("arithmetic", 13);
     let x = build.input("x", DType::F32, &["n".into(), 4.into(), 3.into(), 3.into()]);
     let w = build.constant("w", &tensor(&[4, 3, 2, 2], 1));
-    let conv = build.node("ConvTranspose", "conv", &[&x, &w], &[("group", Attribute::Int(2))]);
+    // rten wants what ONNX lets out
+    let ones = || Attribute::Ints(vec![1, 1]);
+    let pads = Attribute::Ints(vec![0; 4]);
+    let attributes = [("group", Attribute::Int(2)), ("strides", ones()), ("dilations", ones()), ("pads", pads)];
+    let conv = build.node("ConvTranspose", "conv", &[&x, &w], &attributes);
     let scale = build.constant("scale", &tensor(&[1, 6, 1, 1], 2));
     let shift = build.constant("shift", &tensor(&[6, 1, 1], 3));
     let mul = build.node("Mul", "mul", &[&scale, &conv], &[]);

@@ -161,3 +161,25 @@ fn an_engine_is_found_by_its_name() {
     }
     assert!(engine::engine("abacus").unwrap_err().to_string().contains("no engine `abacus` here"));
 }
+
+#[test]
+fn what_an_engine_would_answer_wrongly_it_refuses() {
+    let mut build = Builder::new("sign", 13);
+    let x = build.input("x", DType::F32, &[3.into()]);
+    let y = build.node("Sign", "y", &[&x], &[]);
+    build.output(&y, DType::F32, &[3.into()]);
+    let model = build.finish().unwrap();
+    let input = Tensor::new([3], vec![-2.0_f32, 0.0, 3.0]).unwrap();
+    for engine in engines() {
+        match Session::load_model(&*engine, &model, &Options::default()) {
+            Ok(mut session) => {
+                let outputs = session.run(&[("x", &input)]).unwrap();
+                assert_eq!(outputs[0].data(), &Data::F32(vec![-1.0, 0.0, 1.0]), "{}", engine.name());
+            }
+            Err(error) => {
+                assert_eq!(engine.name(), "rten", "{error}");
+                assert!(error.to_string().contains("Sign `y`: the sign of 0 would be 1"), "{error}");
+            }
+        }
+    }
+}
