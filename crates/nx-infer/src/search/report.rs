@@ -174,7 +174,11 @@ impl Report {
                 recipe: verdict.released.clone(),
                 hash: hash_of(&model),
                 bytes: [entry.bytes, original.bytes],
-                latency: latency.and_then(|ratio| latency_of(&nanos, ratio)),
+                // what was not timed anew is not called faster or slower
+                latency: latency.and_then(|ratio| latency_of(&nanos, ratio)).map(|latency| Latency {
+                    speed: if entry.confirm.is_empty() { Speed::NoDifference } else { latency.speed },
+                    ..latency
+                }),
                 claim: claim(search, entry, original, test),
             },
             candidates: rows(search, &verdict.tests, &verdict.released),
