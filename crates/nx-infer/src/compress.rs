@@ -10,6 +10,7 @@ pub mod observe;
 mod opset;
 pub mod quantise;
 pub mod scheme;
+mod store;
 
 pub use clean::{Cleaned, clean};
 pub use fold::fold;
@@ -17,3 +18,4 @@ pub use opset::raise;
 #[cfg(feature = "rten")]
 pub(crate) use opset::rows_of_softmax;
 pub use quantise::{Granularity, Quantise, Ranges, calibrate, quantise};
+pub use store::{Storage, store};

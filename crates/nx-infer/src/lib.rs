@@ -10,6 +10,7 @@ pub mod error;
 pub mod manifest;
 pub mod onnx;
 pub mod process;
+pub mod search;
 pub mod tensor;
 
 pub use error::Error;

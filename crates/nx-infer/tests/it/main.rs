@@ -15,4 +15,5 @@ mod graph;
 mod images;
 mod manifests;
 mod models;
+mod search;
 mod tiny;

@@ -1,0 +1,137 @@
+//! What is tried: ways to make a model smaller.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Error,
+    compress::{self, Granularity, Quantise, Ranges, Storage, observe::Method},
+    onnx::Model,
+};
+
+/// One way to change a model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "recipe", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Recipe {
+    /// The model as it is.
+    Original,
+    /// What does nothing is taken out.
+    Clean,
+    /// And arithmetic with constants is folded into weights.
+    Fold,
+    /// And weights are stored in half precision.
+    Half,
+    /// Folded, and weights are stored as `i8`; arithmetic is that of `f32`.
+    Weights,
+    /// Folded, and weights and activations are of eight bits.
+    Int8 {
+        /// Scales of weights.
+        granularity: Granularity,
+        /// How the range of an activation is chosen.
+        range: Method,
+        /// Bits of weights.
+        bits: u32,
+        /// Layers that stay in `f32`, by their output.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        keep: BTreeSet<String>,
+    },
+}
+
+/// What a search tries by default: clean-up, storage, and static int8 over scales and ranges.
+pub fn grid() -> Vec<Recipe> {
+    let mut grid = vec![Recipe::Clean, Recipe::Fold, Recipe::Half, Recipe::Weights];
+    let ranges = [Method::MinMax, Method::Percentile { percent: 99.99 }, Method::Entropy, Method::Mse];
+    for granularity in [Granularity::Tensor, Granularity::Channel] {
+        let int8 = |range| Recipe::Int8 { granularity, range, bits: 8, keep: BTreeSet::new() };
+        grid.extend(ranges.map(int8));
+    }
+    // for processors whose products of eight bits overflow
+    let range = Method::Percentile { percent: 99.99 };
+    grid.push(Recipe::Int8 { granularity: Granularity::Channel, range, bits: 7, keep: BTreeSet::new() });
+    grid
+}
+
+impl Recipe {
+    /// Its name in reports. Recipes that keep other layers may share one.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Original => "original".to_owned(),
+            Self::Clean => "clean".to_owned(),
+            Self::Fold => "fold".to_owned(),
+            Self::Half => "f16 weights".to_owned(),
+            Self::Weights => "int8 weights".to_owned(),
+            Self::Int8 { granularity, range, bits, keep } => {
+                let granularity = match granularity {
+                    Granularity::Tensor => "tensor",
+                    Granularity::Channel => "channel",
+                };
+                let range = match range {
+                    Method::MinMax => "min-max".to_owned(),
+                    Method::Percentile { percent } => format!("percentile {percent}"),
+                    Method::Entropy => "entropy".to_owned(),
+                    Method::Mse => "mse".to_owned(),
+                };
+                let bits = if *bits == 8 { String::new() } else { format!(" {bits} bits") };
+                let keep = if keep.is_empty() { String::new() } else { format!(" but {} layers", keep.len()) };
+                format!("int8 {granularity} {range}{bits}{keep}")
+            }
+        }
+    }
+
+    /// The same with these layers kept in `f32`; none for recipes without layers of int8.
+    pub fn keeping(&self, layers: BTreeSet<String>) -> Option<Self> {
+        match self {
+            Self::Int8 { granularity, range, bits, .. } => {
+                Some(Self::Int8 { granularity: *granularity, range: *range, bits: *bits, keep: layers })
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn quantise(&self) -> Option<Quantise> {
+        match self {
+            Self::Int8 { granularity, range, bits, keep } => Some(Quantise {
+                granularity: *granularity,
+                method: *range,
+                bits: *bits,
+                skip: keep.clone(),
+                ..Quantise::default()
+            }),
+            _ => None,
+        }
+    }
+
+    /// Makes the model. `ranges` are those of the folded model.
+    pub(super) fn make(
+        &self,
+        original: &Model,
+        folded: &Model,
+        ranges: &dyn Fn() -> Result<Ranges, Error>,
+    ) -> Result<Model, Error> {
+        match self {
+            Self::Original => Ok(original.clone()),
+            Self::Clean => Ok(compress::clean(original)?.0),
+            Self::Fold => Ok(folded.clone()),
+            Self::Half => Ok(compress::store(folded, Storage::Half)?.0),
+            Self::Weights => Ok(compress::store(folded, Storage::Int8)?.0),
+            Self::Int8 { .. } => compress::quantise(folded, &ranges()?, &self.quantise().unwrap_or_default()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recipes_are_written_and_read() {
+        for recipe in grid() {
+            let text = serde_json::to_string(&recipe).unwrap();
+            assert_eq!(serde_json::from_str::<Recipe>(&text).unwrap(), recipe);
+        }
+        let names: BTreeSet<String> = grid().iter().map(Recipe::name).collect();
+        assert_eq!(names.len(), grid().len());
+    }
+}
