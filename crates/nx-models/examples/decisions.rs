@@ -1,7 +1,7 @@
 //! How many inferences a second are answered with their decision durable: `cargo run --release --example decisions -- DIR
 //! SECONDS CLIENTS`. One JSON object a line; it judges nothing.
 
-#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a measurement for a person at a terminal")]
+#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a measurement for a person at a terminal")]
 
 use std::{
     path::PathBuf,

@@ -194,8 +194,8 @@ mod tests {
 
     use super::*;
 
-    fn told(shape: Option<&[usize]>, data: Value, dtype: DType) -> String {
-        numbers("x", shape, &data, dtype).unwrap_err().to_string()
+    fn told(shape: Option<&[usize]>, data: &Value, dtype: DType) -> String {
+        numbers("x", shape, data, dtype).unwrap_err().to_string()
     }
 
     #[test]
@@ -210,13 +210,13 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_named() {
-        assert_eq!(told(None, json!([1.5]), DType::I64), "input `x` has 1.5 at 0, which is no i64");
-        assert_eq!(told(None, json!([1, 300]), DType::U8), "input `x` has 300 at 1, which is no u8");
-        assert_eq!(told(None, json!(["a"]), DType::F32), "input `x` has \"a\" at 0, which is no f32");
-        assert!(told(None, json!([[1], [1, 2]]), DType::F32).contains("different lengths"));
-        assert!(told(None, json!([1, [2]]), DType::F32).contains("different lengths"));
-        assert!(told(Some(&[2, 2]), json!([1]), DType::F32).contains("[2, 2] does not hold"));
+        assert_eq!(told(None, &json!([1.5]), DType::I64), "input `x` has 1.5 at 0, which is no i64");
+        assert_eq!(told(None, &json!([1, 300]), DType::U8), "input `x` has 300 at 1, which is no u8");
+        assert_eq!(told(None, &json!(["a"]), DType::F32), "input `x` has \"a\" at 0, which is no f32");
+        assert!(told(None, &json!([[1], [1, 2]]), DType::F32).contains("different lengths"));
+        assert!(told(None, &json!([1, [2]]), DType::F32).contains("different lengths"));
+        assert!(told(Some(&[2, 2]), &json!([1]), DType::F32).contains("[2, 2] does not hold"));
         let deep = (0..40).fold(json!(1), |value, _| json!([value]));
-        assert!(told(None, deep, DType::F32).contains("nested deeper"));
+        assert!(told(None, &deep, DType::F32).contains("nested deeper"));
     }
 }

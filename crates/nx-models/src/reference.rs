@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use crate::Error;
 
 /// The alias that a bare name stands for.
-pub const LIVE: &str = "live";
+pub(crate) const LIVE: &str = "live";
 
 /// A model, and which of its versions.
 #[derive(Debug, Clone, PartialEq, Eq)]

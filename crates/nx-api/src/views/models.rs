@@ -316,16 +316,18 @@ impl From<TextView> for TextBody {
 
 impl From<OutputView> for OutputBody {
     fn from(output: OutputView) -> Self {
-        fn rows<T, U: From<T>>(rows: Vec<Vec<T>>) -> Option<Vec<Vec<U>>> {
-            Some(rows.into_iter().map(|row| row.into_iter().map(U::from).collect()).collect())
+        fn rows<T, U: From<T>>(rows: Vec<Vec<T>>) -> Vec<Vec<U>> {
+            rows.into_iter().map(|row| row.into_iter().map(U::from).collect()).collect()
         }
         let none = Self::default();
         match output {
             OutputView::Tensor { dtype, shape, data } => {
                 Self { kind: "tensor", dtype: Some(dtype), shape: Some(shape), data: Some(data), ..none }
             }
-            OutputView::Classes { rows: found } => Self { kind: "classes", classes: rows(found), ..none },
-            OutputView::Detections { rows: found } => Self { kind: "detections", detections: rows(found), ..none },
+            OutputView::Classes { rows: found } => Self { kind: "classes", classes: Some(rows(found)), ..none },
+            OutputView::Detections { rows: found } => {
+                Self { kind: "detections", detections: Some(rows(found)), ..none }
+            }
             OutputView::Text { rows: lines } => {
                 Self { kind: "text", text: Some(lines.into_iter().map(TextBody::from).collect()), ..none }
             }

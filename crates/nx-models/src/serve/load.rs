@@ -178,15 +178,15 @@ fn sample(input: &Input, seed: u8) -> Option<Tensor> {
 /// Numbers that differ from row to row; whole ones are 0 and 1, which every table of tokens has.
 fn varied(tensor: Tensor, seed: u8) -> Option<Tensor> {
     let shape = tensor.shape().to_vec();
-    let odd = |at: usize| (at + usize::from(seed)) % 2;
+    let odd = |at: usize| u8::from((at + usize::from(seed)) % 2 == 1);
     let data: Data = match tensor.into_data() {
         Data::F32(values) => (0..values.len())
             .map(|at| ((at * 37 + usize::from(seed) * 101) % 97) as f32 / 97.0)
             .collect::<Vec<_>>()
             .into(),
-        Data::I64(values) => (0..values.len()).map(|at| odd(at) as i64).collect::<Vec<_>>().into(),
-        Data::I32(values) => (0..values.len()).map(|at| odd(at) as i32).collect::<Vec<_>>().into(),
-        Data::U8(values) => (0..values.len()).map(|at| odd(at) as u8).collect::<Vec<_>>().into(),
+        Data::I64(values) => (0..values.len()).map(|at| i64::from(odd(at))).collect::<Vec<_>>().into(),
+        Data::I32(values) => (0..values.len()).map(|at| i32::from(odd(at))).collect::<Vec<_>>().into(),
+        Data::U8(values) => (0..values.len()).map(odd).collect::<Vec<_>>().into(),
         other => other,
     };
     Tensor::new(shape, data).ok()
