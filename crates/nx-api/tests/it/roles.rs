@@ -27,6 +27,10 @@ const LEAST: &str = "
     viewer   GET /api/kinds/{kind}/schema
     viewer   GET /api/resources/{kind}
     viewer   GET /api/resources/{kind}/{name}
+    viewer   GET /api/models
+    viewer   GET /api/models/{name}
+    viewer   GET /api/models/{name}/versions/{version}
+    viewer   GET /api/models/{name}/versions/{version}/file
     viewer   GET /api/runs
     viewer   GET /api/runs/{run}
     viewer   GET /api/runs/{run}/events
@@ -41,6 +45,7 @@ const LEAST: &str = "
     operator POST /api/guard/sessions/{session}/check
     operator POST /api/guard/sessions/{session}/observe
     operator POST /api/guard/sessions/{session}/output
+    operator POST /api/infer/{model}
     operator POST /api/policies/diff
     operator POST /api/policies/propose
     operator POST /api/policies/test
@@ -51,6 +56,12 @@ const LEAST: &str = "
     operator POST /api/runs/{run}/retry
     operator POST /api/runs/{run}/signal
     operator POST /api/sources/{name}/events
+    admin    DELETE /api/models/{name}
+    admin    DELETE /api/models/{name}/aliases/{alias}
+    admin    DELETE /api/models/{name}/versions/{version}
+    admin    POST /api/models/{name}/aliases/{alias}/rollback
+    admin    POST /api/models/{name}/versions
+    admin    PUT /api/models/{name}/aliases/{alias}
     admin    DELETE /api/resources/{kind}/{name}
     admin    DELETE /api/tokens/{name}
     admin    GET /api/tokens
