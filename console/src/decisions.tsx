@@ -69,6 +69,8 @@ export function DecisionsPage() {
   const run = useQuery().get("run") ?? undefined;
   const [outcome, setOutcome] = useState("");
   const [call, setCall] = useState("");
+  // What is being typed outlives the list's reloading.
+  const [typed, setTyped] = useState("");
   const [cursor, setCursor] = useState<string>();
   const query = { outcome: outcome || undefined, call: call || undefined, run, cursor, limit: 50 };
   const { value, problem, reload } = useLoad(() => get<Decisions>("/api/guard/decisions", query), JSON.stringify(query));
@@ -92,7 +94,13 @@ export function DecisionsPage() {
           </select>
         </label>
         <label>
-          Call <input value={call} placeholder="pay/refund" onChange={changed(setCall)} />
+          Call{" "}
+          <input
+            value={typed}
+            placeholder="pay/refund"
+            onInput={(event) => setTyped(event.currentTarget.value)}
+            onChange={changed(setCall)}
+          />
         </label>
         {run && (
           <span class="note">
