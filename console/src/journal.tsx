@@ -38,6 +38,8 @@ function Row({ event }: { event: LogEvent }) {
 export function Journal() {
   const [events, setEvents] = useState<LogEvent[]>([]);
   const [kind, setKind] = useState("");
+  // What is being typed outlives the events that come in.
+  const [typed, setTyped] = useState(kind);
   const [paused, setPaused] = useState(false);
   const hold = useRef(false);
   hold.current = paused;
@@ -71,7 +73,12 @@ export function Journal() {
         <h1>Journal</h1>
         <label>
           Type starts with{" "}
-          <input value={kind} placeholder="step." onChange={(event) => setKind(event.currentTarget.value.trim())} />
+          <input
+            value={typed}
+            placeholder="step."
+            onInput={(event) => setTyped(event.currentTarget.value)}
+            onChange={(event) => setKind(event.currentTarget.value.trim())}
+          />
         </label>
         <label>
           <input type="checkbox" checked={paused} onChange={(event) => setPaused(event.currentTarget.checked)} /> pause
