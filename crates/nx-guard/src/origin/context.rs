@@ -372,8 +372,6 @@ impl Context {
         self.places.get(id as usize).map(|place| &place.label)
     }
 
-    /// What a run was started with may be untrusted, as an event from outside is: then it is no request, and goes by the
-    /// name of where it is from.
     /// Whether the leaf is called an id where it stands.
     pub(super) fn is_id(&self, id: u32) -> bool {
         let pointer = self.places.get(id as usize).map(|place| place.pointer.as_str()).unwrap_or_default();
@@ -383,6 +381,8 @@ impl Context {
         })
     }
 
+    /// What a run was started with may be untrusted, as an event from outside is: then it is no request, and goes by the
+    /// name of where it is from.
     pub(super) fn evidence(&self, id: u32, how: &str) -> Evidence {
         let entry = self.entry_of(id);
         let said = entry.is_some_and(|entry| entry.source == REQUEST);
