@@ -1,6 +1,12 @@
 //! What a check of the guard takes: in process, and over loopback with the decision in the log.
 
-use std::{path::Path, time::Duration};
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    ops::Range,
+    path::Path,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use nx_guard::bench::{CheckConfig, TraceConfig, check, policies};
@@ -50,24 +56,9 @@ pub(super) async fn over_http(dir: &Path) -> anyhow::Result<Vec<Value>> {
         client.post("/api/apply", &json!({"manifests": part})).await?;
     }
     let session = open(&client).await?;
-    let path = format!("/api/guard/sessions/{session}");
-    let (check, observe) = (format!("{path}/check"), format!("{path}/observe"));
-    let mut times = Vec::with_capacity(CALLS);
+    let url = server.url.clone();
     let cpu = server.cpu()?;
-    for n in 0..WARM_UP + CALLS {
-        let mut body = json!({"tool": "pay/refund", "args": allowed(n)});
-        let begun = Instant::now();
-        let verdict = client.post(&check, &body).await?;
-        if n >= WARM_UP {
-            times.push(begun.elapsed().as_secs_f64() * 1e6);
-        }
-        anyhow::ensure!(verdict.get("decision") == Some(&json!("allow")), "a call is not allowed: {verdict}");
-        // Then the call is made, and what came of it is told.
-        if let Some(body) = body.as_object_mut() {
-            body.insert("result".to_owned(), Value::Null);
-        }
-        client.post(&observe, &body).await?;
-    }
+    let mut times = tokio::task::spawn_blocking(move || calls(&url, &session)).await??;
     let cpu = server.cpu()?.checked_sub(cpu).unwrap_or_default();
     times.sort_by(f64::total_cmp);
     let at = |share: f64| times.get((times.len() as f64 * share) as usize).copied().unwrap_or_default();
@@ -79,6 +70,79 @@ pub(super) async fn over_http(dir: &Path) -> anyhow::Result<Vec<Value>> {
     ];
     server.end().await?;
     Ok(figures)
+}
+
+/// Calls, one after the other: how long the answer to each check takes.
+fn calls(url: &str, session: &str) -> anyhow::Result<Vec<f64>> {
+    let mut plain = Plain::connect(url)?;
+    let path = format!("/api/guard/sessions/{session}");
+    let (check, observe) = (format!("{path}/check"), format!("{path}/observe"));
+    let mut times = Vec::with_capacity(CALLS);
+    for n in 0..WARM_UP + CALLS {
+        let mut body = json!({"tool": "pay/refund", "args": allowed(n)});
+        let text = body.to_string();
+        let begun = Instant::now();
+        let verdict = plain.post(&check, &text)?;
+        if n >= WARM_UP {
+            times.push(begun.elapsed().as_secs_f64() * 1e6);
+        }
+        let verdict: Value = serde_json::from_slice(verdict)?;
+        anyhow::ensure!(verdict.get("decision") == Some(&json!("allow")), "a call is not allowed: {verdict}");
+        // Then the call is made, and what came of it is told.
+        if let Some(body) = body.as_object_mut() {
+            body.insert("result".to_owned(), Value::Null);
+        }
+        plain.post(&observe, &body.to_string())?;
+    }
+    Ok(times)
+}
+
+/// One connection and nothing around it: what is measured is the server, not a client's machinery.
+struct Plain {
+    stream: TcpStream,
+    host: String,
+    answer: Vec<u8>,
+}
+
+impl Plain {
+    fn connect(url: &str) -> anyhow::Result<Self> {
+        let host = url.strip_prefix("http://").context("a server without TLS")?.to_owned();
+        let stream = TcpStream::connect(&host)?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, host, answer: Vec::new() })
+    }
+
+    /// Asks, in one write, and gives the answer's body.
+    fn post(&mut self, path: &str, body: &str) -> anyhow::Result<&[u8]> {
+        let length = body.len();
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}",
+            self.host
+        );
+        self.stream.write_all(request.as_bytes())?;
+        self.answer.clear();
+        let body = loop {
+            if let Some(body) = body_of(&self.answer)?
+                && self.answer.len() >= body.end
+            {
+                break body;
+            }
+            let mut piece = [0; 16 << 10];
+            let read = self.stream.read(&mut piece)?;
+            anyhow::ensure!(read > 0, "the server closed the connection");
+            self.answer.extend(piece.get(..read).unwrap_or_default());
+        };
+        self.answer.get(body).context("a body")
+    }
+}
+
+/// Where the body of an answer begins and ends, once its head is there.
+fn body_of(answer: &[u8]) -> anyhow::Result<Option<Range<usize>>> {
+    let Some(end) = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n") else { return Ok(None) };
+    let head = std::str::from_utf8(answer.get(..end).unwrap_or_default())?.to_ascii_lowercase();
+    anyhow::ensure!(head.starts_with("http/1.1 2"), "the server answers {head}");
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:")).context("a content-length")?;
+    Ok(Some(end + 4..end + 4 + length.trim().parse::<usize>()?))
 }
 
 /// The arguments of a call that policies allow, as most are: to whom the request names, of what a record says, with a text made

@@ -1,5 +1,6 @@
 //! The embedded backend: one `SQLite` database in WAL mode, every commit made durable by the disk before it returns.
 
+mod beside;
 mod gaps;
 mod pool;
 mod room;
@@ -20,7 +21,7 @@ use std::{
 
 use rusqlite::{ErrorCode, hooks::Wal};
 
-use self::{pool::Pool, rows::Sql, write::Names};
+use self::{beside::Beside, pool::Pool, rows::Sql, write::Names};
 use crate::{
     Error, Options,
     backend::{Blobs, Source},
@@ -40,6 +41,7 @@ pub struct SqliteBackend {
     /// At how many it is written back: by the options, and the next time.
     checkpoint_frames: u64,
     checkpoint_at: u64,
+    beside: Beside,
     pool: Arc<Pool>,
     /// The write-ahead log.
     log: PathBuf,
@@ -79,6 +81,7 @@ impl SqliteBackend {
             File::options().read(true).write(true).open(&path).map_err(Error::file("open the database", &path))?;
         let file = Arc::new(file);
         let names = Names::read(&sql, options.cache_entries)?;
+        let beside = Beside::start(path.clone())?;
         let pool = Arc::new(Pool::new(path, options.clone(), Some(file.clone())));
         let blobs = Arc::new(FileBlobs::open(&dir)?);
         let frames = (options.checkpoint_bytes / schema::PAGE_BYTES as u64).max(1);
@@ -88,6 +91,7 @@ impl SqliteBackend {
             log_frames,
             checkpoint_frames: frames,
             checkpoint_at: frames,
+            beside,
             pool,
             log,
             file,
@@ -107,6 +111,7 @@ impl SqliteBackend {
 
 impl Drop for SqliteBackend {
     fn drop(&mut self) {
+        self.beside.stop();
         self.pool.retire();
     }
 }

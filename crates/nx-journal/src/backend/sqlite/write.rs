@@ -6,7 +6,9 @@ use nx_types::{BlobId, Digest, Epoch, EventType, KeyId, LabelId, Namespace};
 use rusqlite::{Params, params};
 
 use super::{
-    SqliteBackend, fail, gaps, room,
+    SqliteBackend,
+    beside::Written,
+    fail, gaps, room,
     rows::{REFERENCE_BYTES, Sql, clamp, read_reference},
     schema::{self, PAGE_BYTES},
     short::{self, Facts},
@@ -378,8 +380,14 @@ impl Backend for SqliteBackend {
         if frames < self.checkpoint_at {
             return Ok(());
         }
-        // Where a reader keeps the log from being reused, it is not tried again with every group.
+        let written = self.beside.write_back();
+        if let Ok(Written::NotYet) = written {
+            return Ok(());
+        }
+        // What came meanwhile is little; with it in its place as well, the log begins anew with the next group. Where a
+        // reader keeps it from that, it is not tried again with every group.
         self.checkpoint_at = frames + self.checkpoint_frames / 4;
+        written?;
         self.checkpoint("PASSIVE")?;
         Ok(())
     }
