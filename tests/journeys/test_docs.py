@@ -18,11 +18,13 @@ def commands(page, heading):
 
 
 class Docs(Journey):
+    own = {}
+
     def shell(self, server, command, **replaced):
         for old, new in replaced.items():
             command = command.replace(old, new)
         command = command.replace("http://127.0.0.1:7700", server.url)
-        env = {**os.environ, "NEURAXIS_URL": server.url, "NO_PROXY": "127.0.0.1", "PATH": f"{self.dir}/bin:{os.environ['PATH']}"}
+        env = {**os.environ, "NEURAXIS_URL": server.url, "NO_PROXY": "127.0.0.1", **self.own, "PATH": f"{self.dir}/bin:{os.environ['PATH']}"}
         done = subprocess.run(
             ["sh", "-c", command], capture_output=True, text=True, timeout=120, env=env, cwd=self.dir,
             stdin=subprocess.DEVNULL,
@@ -56,3 +58,21 @@ class Docs(Journey):
         left = self.shell(server, "neuraxis export --data new")
         self.assertIn("order.placed", left)
         self.assertNotIn('"id":"A17"', left)
+
+    def test_a_model_made_smaller(self):
+        (self.dir / "bin").mkdir()
+        (self.dir / "bin" / "neuraxis").symlink_to(BINARY)
+        (self.dir / "testdata").symlink_to(ROOT / "testdata")
+        self.own = {"XDG_CONFIG_HOME": f"{self.dir}/config", "XDG_CACHE_HOME": f"{self.dir}/cache", "NEURAXIS_ONNXRUNTIME": "off"}
+        server = self.server()
+        compress, verify = commands("compression.md", "From a file to a smaller file")
+        self.assertIn("On 500 samples that the search did not see", self.shell(server, compress))
+        told = self.shell(server, verify)
+        key = re.search(r"signed by (\S+)", told)[1]
+        (checked,) = commands("compression.md", "The folder")
+        self.shell(server, re.sub(r"neuraxis-report\+[^\"]+", lambda _: key, checked))
+        shown = [self.shell(server, command) for command in commands("compression.md", "Measuring")]
+        self.assertIn("instructions", shown[0])
+        self.assertIn("P50 US", shown[1])
+        self.assertNotIn("cannot run", shown[1])
+        self.assertIn("chosen", shown[2])

@@ -1,12 +1,19 @@
 //! The command line: kubectl's verbs for resources, nouns with verbs for the rest.
 
+mod compress;
+mod measure;
 mod models;
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{
+    Args, Parser, Subcommand, ValueEnum,
+    builder::{EnumValueParser, TypedValueParser as _},
+};
 use nx_types::Duration;
 
+pub(crate) use compress::{CompressArgs, Judge};
+pub(crate) use measure::{ModelBenchArgs, TuneArgs};
 pub(crate) use models::{InferArgs, ModelCommand, PullArgs};
 
 /// A nervous system for AI in production.
@@ -16,8 +23,16 @@ pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) server: ServerArgs,
     /// How to print: for people, or for programs.
-    #[arg(short, long, value_enum, default_value_t = Format::Human, global = true, help_heading = EVERYWHERE)]
-    pub(crate) output: Format,
+    #[arg(
+        short,
+        long,
+        value_name = "OUTPUT",
+        value_parser = EnumValueParser::<Format>::new().map(Output::Format),
+        default_value = "human",
+        global = true,
+        help_heading = EVERYWHERE
+    )]
+    pub(crate) output: Output,
     /// Log more; twice and thrice for still more.
     #[arg(short, long, action = clap::ArgAction::Count, global = true, help_heading = EVERYWHERE)]
     pub(crate) verbose: u8,
@@ -85,6 +100,22 @@ pub(crate) enum Format {
     Yaml,
 }
 
+/// What `-o` stands for: how to print, and where to write in a command that makes a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// How to print.
+    Format(Format),
+    /// Where to write.
+    Folder(PathBuf),
+}
+
+impl Output {
+    /// How to print.
+    pub(crate) fn format(&self) -> Format {
+        if let Self::Format(format) = self { *format } else { Format::Human }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Start a server.
@@ -125,6 +156,8 @@ pub(crate) enum Command {
     Model(ModelCommand),
     /// Ask a model: a picture, a file or numbers.
     Infer(InferArgs),
+    /// Make a model smaller or faster, no more of its answers lost than is allowed, shown on data.
+    Compress(Box<CompressArgs>),
     /// Events of the log.
     Events(EventsArgs),
     /// Prove and check the log.

@@ -33,8 +33,9 @@ fn code(error: &(dyn std::error::Error + 'static)) -> Option<Code> {
     let runs = || error.downcast_ref::<nx_runs::Error>().map(ErrorCode::code);
     let control = || error.downcast_ref::<nx_control::Error>().map(ErrorCode::code);
     let models = || error.downcast_ref::<nx_models::Error>().map(ErrorCode::code);
+    let infer = || error.downcast_ref::<nx_infer::Error>().map(ErrorCode::code);
     let api = || error.downcast_ref::<nx_api::Error>().map(ErrorCode::code);
-    journal.or_else(runs).or_else(control).or_else(models).or_else(api)
+    journal.or_else(runs).or_else(control).or_else(models).or_else(infer).or_else(api)
 }
 
 /// Prints a value in the format asked for; `human` prints it for people.

@@ -1,8 +1,14 @@
 //! How long a model takes: measured, with a clock that is passed in.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use crate::{Error, Tensor, engine::Session};
+use crate::{
+    Data, Error, Manifest, Tensor,
+    engine::Session,
+    manifest::Before,
+    onnx::Dim,
+    process::{self, Sample},
+};
 
 /// How long to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,4 +68,59 @@ pub fn measure(
     times.sort();
     let at = |part: usize| times.get((times.len() * part / 100).min(times.len() - 1)).copied().unwrap_or_default();
     Ok(Figures { runs: times.len(), least: at(0), p50: at(50), p99: at(99) })
+}
+
+/// Sides of the picture that stands for one.
+const SIDE: usize = 64;
+
+/// Inputs of a run of one sample, made up: numbers between 0 and 1 that look random, zeros for states, a picture or bytes where
+/// the manifest makes the tensor of one. A dimension that is open counts 1, unless `shapes` gives that input's shape.
+///
+/// # Errors
+/// `Tensor` when a shape is given that the input does not take; `Process` when the steps make no tensor of it.
+pub fn inputs(manifest: &Manifest, shapes: &BTreeMap<String, Vec<usize>>) -> Result<Vec<(String, Tensor)>, Error> {
+    if let Some(unknown) = shapes.keys().find(|name| !manifest.inputs.iter().any(|input| input.name == **name)) {
+        let known: Vec<&str> = manifest.inputs.iter().map(|input| input.name.as_str()).collect();
+        return Err(Error::tensor(unknown, format!("is not an input; the model takes `{}`", known.join("`, `"))));
+    }
+    let mut inputs = Vec::new();
+    for input in &manifest.inputs {
+        let made = match (shapes.get(&input.name), input.before.as_slice()) {
+            (None, [Before::Bytes(_)]) => {
+                let text: Vec<u8> = (0..4096_usize).map(|at| b' ' + (at * 7 % 90) as u8).collect();
+                process::before(input, Sample::Bytes(&text))?.0
+            }
+            (None, [_, ..]) => {
+                let pixels = (0..SIDE * SIDE).map(|at| (at * 7 % 251) as u8).collect();
+                let image = process::Image::new(SIDE, SIDE, 1, pixels)?;
+                process::before(input, Sample::Image(&image))?.0
+            }
+            (given, _) => {
+                let open = |dim: &Dim| if let Dim::Fixed(count) = dim { *count } else { 1 };
+                let shape = given.cloned().unwrap_or_else(|| input.shape.iter().map(open).collect());
+                let tensor = filled(Tensor::zeros(shape, input.dtype)?)?;
+                input.value().accepts(tensor.dtype(), tensor.shape())?;
+                tensor
+            }
+        };
+        inputs.push((input.name.clone(), made));
+    }
+    for state in manifest.states()? {
+        if !inputs.iter().any(|(name, _)| *name == state.input) {
+            inputs.push((state.input, state.first));
+        }
+    }
+    Ok(inputs)
+}
+
+/// Numbers in place of zeros; whole ones are 0 and 1, which every table of tokens has.
+fn filled(tensor: Tensor) -> Result<Tensor, Error> {
+    let shape = tensor.shape().to_vec();
+    let data: Data = match tensor.into_data() {
+        Data::F32(values) => (0..values.len()).map(|at| (at * 37 % 97) as f32 / 97.0).collect::<Vec<_>>().into(),
+        Data::I64(values) => (0..values.len()).map(|at| i64::from(at % 2 == 1)).collect::<Vec<_>>().into(),
+        Data::I32(values) => (0..values.len()).map(|at| i32::from(at % 2 == 1)).collect::<Vec<_>>().into(),
+        other => other,
+    };
+    Tensor::new(shape, data)
 }

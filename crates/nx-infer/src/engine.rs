@@ -4,6 +4,7 @@
 //! A [`Session`] checks everything that crosses its border: the model before the engine sees it, inputs before a run,
 //! outputs after it. A panic of an engine's code is an error here.
 
+mod engines;
 mod guarded;
 mod options;
 #[cfg(feature = "ort")]
@@ -18,6 +19,7 @@ pub mod tract;
 
 use std::fmt;
 
+pub use engines::{Engines, is_engine};
 pub use options::{Optimize, Options};
 pub use registry::{embedded, engine, names};
 pub use session::Session;

@@ -90,6 +90,23 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// A file of data holds something else than what is read.
+    #[error("the data: {reason}; in `{}`", .path.display())]
+    Data {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong in it, with what would be right.
+        reason: String,
+    },
+    /// A file could not be written.
+    #[error("cannot write `{}`", .path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// No engine of this name is in the build.
     #[error("no engine `{name}` here; there is {known}")]
     NoEngine {
@@ -137,6 +154,8 @@ impl ErrorCode for Error {
             Self::Read { .. } => Code::new("NX-INF-0010"),
             Self::NoEngine { .. } => Code::new("NX-INF-0011"),
             Self::Compress { .. } => Code::new("NX-INF-0012"),
+            Self::Data { .. } => Code::new("NX-INF-0013"),
+            Self::Write { .. } => Code::new("NX-INF-0014"),
         }
     }
 

@@ -5,6 +5,8 @@
 
 pub mod bench;
 pub mod compress;
+pub mod dataset;
+pub mod device;
 pub mod engine;
 pub mod error;
 pub mod manifest;
@@ -12,6 +14,7 @@ pub mod onnx;
 pub mod process;
 pub mod search;
 pub mod tensor;
+pub mod tune;
 
 pub use error::Error;
 pub use manifest::Manifest;

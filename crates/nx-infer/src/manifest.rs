@@ -214,6 +214,41 @@ pub enum After {
 const SIDE: usize = 1 << 13;
 
 impl Manifest {
+    /// A manifest that says no more than the model itself. It has no licence yet.
+    ///
+    /// # Errors
+    /// `Tensor` when an input or output is of a type that is not passed here.
+    pub fn of(name: &str, model: &Model) -> Result<Self, Error> {
+        let shape = |value: &Value| value.shape.clone().unwrap_or_default();
+        let input = |value: Value| Input {
+            shape: shape(&value),
+            dtype: value.dtype,
+            name: value.name,
+            layout: None,
+            unit: None,
+            range: None,
+            before: Vec::new(),
+        };
+        let output = |value: Value| Output {
+            shape: shape(&value),
+            dtype: value.dtype,
+            name: value.name,
+            unit: None,
+            labels: Vec::new(),
+            after: Vec::new(),
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            description: String::new(),
+            licence: String::new(),
+            hash: None,
+            inputs: model.inputs()?.into_iter().map(input).collect(),
+            outputs: model.outputs()?.into_iter().map(output).collect(),
+            states: Vec::new(),
+            lineage: None,
+        })
+    }
+
     /// Checks what types alone do not say.
     ///
     /// # Errors

@@ -88,7 +88,8 @@ pub struct Parent {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Serving {
-    /// The engine: `rten` or `tract`. The first that loads the model when left out.
+    /// The engine: `rten`, `onnxruntime`. When left out what `neuraxis model tune` found, else the first that loads the model,
+    /// ONNX Runtime first where it is found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub engine: Option<String>,
     /// Threads, each with a session of its own.
@@ -173,9 +174,9 @@ impl Spec for ArtifactSpec {
             }
         }
         if let Some(engine) = &self.serving.engine
-            && !nx_infer::engine::names().contains(&engine.as_str())
+            && !nx_infer::engine::is_engine(engine)
         {
-            let known = nx_infer::engine::names().join(", ");
+            let known = [nx_infer::engine::names(), vec!["onnxruntime"]].concat().join(", ");
             errors.push(FieldError::new(
                 "/spec/serving/engine",
                 format!("there is no engine `{engine}`; there is {known}"),

@@ -20,6 +20,7 @@ pub use error::Error;
 pub use input::{Sample, Samples};
 pub use kind::{ArtifactSpec, kinds};
 pub use nx_infer::Manifest;
+pub use pictures::decode as picture;
 pub use reference::{Reference, Which};
 pub use serve::Standing;
 pub use service::{ArtifactView, Handle, InferRequest, Inference, Options, Service, open};

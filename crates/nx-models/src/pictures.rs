@@ -22,8 +22,11 @@ pub(crate) fn media(bytes: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Decodes a picture; the reason where it cannot be.
-pub(crate) fn decode(bytes: &[u8]) -> Result<Image, String> {
+/// Decodes a picture, PNG or JPEG; the reason where it cannot be.
+///
+/// # Errors
+/// The reason, to follow the name of what holds it.
+pub fn decode(bytes: &[u8]) -> Result<Image, String> {
     match media(bytes) {
         Some("image/png") => png(bytes),
         Some(_) => jpeg(bytes),

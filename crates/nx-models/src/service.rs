@@ -6,7 +6,7 @@ use std::{
     time::Duration as StdDuration,
 };
 
-use nx_infer::onnx::Limits;
+use nx_infer::{engine::Engines, onnx::Limits};
 use nx_journal::Journal;
 use nx_types::{Duration, Namespace, Resource, Seq, SharedLabel, Subject, kind::parse_spec};
 use tokio_util::sync::CancellationToken;
@@ -33,11 +33,17 @@ pub struct Options {
     /// Bytes that all loaded versions may take, as far as it can be told from their files: a version takes its file once, and
     /// twice more for each of its threads. 2 GiB by default.
     pub memory_bytes: u64,
+    /// The engines, and what was measured of them. Those of the build by default.
+    pub engines: Engines,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { limits: Limits { file_bytes: 512 << 20, ..Limits::default() }, memory_bytes: 2 << 30 }
+        Self {
+            limits: Limits { file_bytes: 512 << 20, ..Limits::default() },
+            memory_bytes: 2 << 30,
+            engines: Engines::default(),
+        }
     }
 }
 
@@ -225,7 +231,7 @@ impl Handle {
 
     /// Checks and stores a model. It is served once its artifact's spec lists it: see [`ArtifactSpec::add`].
     pub async fn add(&self, upload: Upload) -> Result<Record, Error> {
-        store::add(&self.0.journal, &self.0.options.limits, upload).await
+        store::add(&self.0.journal, &self.0.options, upload).await
     }
 
     /// Removes a version's file, row and key; headers and proofs stay. Its artifact's spec lists it no more by now.

@@ -5,8 +5,7 @@ use bytes::Bytes;
 use nx_infer::{
     Manifest,
     engine::{self, Session},
-    manifest::{Input, Output},
-    onnx::{Limits, Model, Value},
+    onnx::Model,
 };
 use nx_journal::{Cause, Commit, Journal, NewEvent, Precondition, Put, Reader};
 use nx_types::{BlobId, EventType, Namespace, Seq, Subject};
@@ -14,7 +13,7 @@ use ring::digest;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Error,
+    Error, Options,
     kind::{Parent, Version, is_sha256},
     reference::check_name,
 };
@@ -105,15 +104,15 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
 }
 
 /// Checks and stores a model. One that is stored already is found again.
-pub(crate) async fn add(journal: &Journal, limits: &Limits, upload: Upload) -> Result<Record, Error> {
+pub(crate) async fn add(journal: &Journal, options: &Options, upload: Upload) -> Result<Record, Error> {
     check_name("model", &upload.name)?;
     for (what, text) in [("licence", &upload.licence), ("source", &upload.source)] {
         if let Some(text) = text.as_ref().filter(|text| text.len() > MAX_TEXT) {
             return Err(Error::invalid(what, text, format!("is longer than {MAX_TEXT} bytes")));
         }
     }
-    let (limits, copy) = (limits.clone(), upload.clone());
-    let checked = blocking(move || check(&copy, &limits)).await?;
+    let (options, copy) = (options.clone(), upload.clone());
+    let checked = blocking(move || check(&copy, &options)).await?;
     for _ in 0..ATTEMPTS {
         let (reader, namespace, name) = (journal.reader(), upload.namespace.clone(), upload.name.clone());
         let known = blocking(move || rows(&reader, &namespace, &name)).await?;
@@ -264,7 +263,8 @@ pub(crate) fn file(reader: &Reader, name: &str, record: &Record) -> Result<Vec<u
 }
 
 /// Everything that is found out before a byte is stored.
-fn check(upload: &Upload, limits: &Limits) -> Result<Checked, Error> {
+fn check(upload: &Upload, options: &Options) -> Result<Checked, Error> {
+    let limits = &options.limits;
     if upload.bytes.len() as u64 > limits.file_bytes {
         return Err(Error::TooLarge { what: "the model", bytes: upload.bytes.len() as u64, max: limits.file_bytes });
     }
@@ -281,7 +281,7 @@ fn check(upload: &Upload, limits: &Limits) -> Result<Checked, Error> {
     let model = Model::read(upload.bytes.clone(), limits)?;
     let mut manifest = match &upload.manifest {
         Some(manifest) => manifest.clone(),
-        None => derived(&upload.name, &model)?,
+        None => Manifest::of(&upload.name, &model)?,
     };
     manifest.name.clone_from(&upload.name);
     if let Some(licence) = &upload.licence {
@@ -298,48 +298,16 @@ fn check(upload: &Upload, limits: &Limits) -> Result<Checked, Error> {
     manifest.check()?;
     manifest.check_model(&model)?;
     manifest.states()?;
-    let engines = engines(&model, limits)?;
+    let engines = engines(&model, options)?;
     Ok(Checked { sha256: actual, manifest, engines })
 }
 
-/// A manifest that says no more than the model itself.
-fn derived(name: &str, model: &Model) -> Result<Manifest, Error> {
-    let shape = |value: &Value| value.shape.clone().unwrap_or_default();
-    let input = |value: Value| Input {
-        shape: shape(&value),
-        dtype: value.dtype,
-        name: value.name,
-        layout: None,
-        unit: None,
-        range: None,
-        before: Vec::new(),
-    };
-    let output = |value: Value| Output {
-        shape: shape(&value),
-        dtype: value.dtype,
-        name: value.name,
-        unit: None,
-        labels: Vec::new(),
-        after: Vec::new(),
-    };
-    Ok(Manifest {
-        name: name.to_owned(),
-        description: String::new(),
-        licence: String::new(),
-        hash: None,
-        inputs: model.inputs()?.into_iter().map(input).collect(),
-        outputs: model.outputs()?.into_iter().map(output).collect(),
-        states: Vec::new(),
-        lineage: None,
-    })
-}
-
 /// The engines that load the model; an error with what each of them said when none does.
-fn engines(model: &Model, limits: &Limits) -> Result<Vec<String>, Error> {
-    let options = engine::Options { limits: limits.clone(), ..engine::Options::default() };
+fn engines(model: &Model, options: &Options) -> Result<Vec<String>, Error> {
+    let load = engine::Options { limits: options.limits.clone(), ..engine::Options::default() };
     let (mut found, mut reasons) = (Vec::new(), Vec::new());
-    for engine in engine::embedded() {
-        match Session::load_model(&*engine, model, &options) {
+    for engine in options.engines.all() {
+        match Session::load_model(&*engine, model, &load) {
             Ok(_) => found.push(engine.name().to_owned()),
             Err(error) => reasons.push(error.to_string()),
         }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use nx_types::Duration;
 
+use super::{ModelBenchArgs, TuneArgs};
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum ModelCommand {
     /// Add a version of a model from a file or a URL.
@@ -49,6 +51,24 @@ pub(crate) enum ModelCommand {
         model: String,
         /// The new file.
         file: PathBuf,
+    },
+    /// Show what this machine is: instruction sets, cores, caches, memory, accelerators, temperatures, engines.
+    #[command(after_help = "Example:\n  neuraxis model device -o json")]
+    Device,
+    /// Measure a model on this machine: engine × threads, cold load, latency, memory.
+    Bench(ModelBenchArgs),
+    /// Measure which engine and how many threads run a model fastest here, and keep the choice for the server.
+    Tune(TuneArgs),
+    /// Check what `compress` made: its signature, its files, and what was claimed.
+    #[command(
+        after_help = "Examples:\n  neuraxis model verify small\n  neuraxis model verify small --key neuraxis-report+1f0e3dad+Ac…"
+    )]
+    Verify {
+        /// The folder.
+        folder: PathBuf,
+        /// The public key of who measured; that of one's own key when left out.
+        #[arg(long)]
+        key: Option<String>,
     },
     /// Delete a model or a version: its files and their keys too. What it decided stays in the log.
     #[command(after_help = "Examples:\n  neuraxis model delete digits@1\n  neuraxis model delete digits --yes")]

@@ -3,11 +3,14 @@
 mod approvals;
 mod audit;
 mod bench;
+mod compress;
 mod data;
 mod dev;
+mod engines;
 mod events;
 #[cfg(feature = "examples")]
 mod example;
+mod measure;
 mod models;
 mod policy;
 mod resources;
@@ -37,7 +40,7 @@ pub(crate) struct Context {
 
 /// Runs a command.
 pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    let context = Context { client: Client::new(cli.server)?, format: cli.output };
+    let context = Context { client: Client::new(cli.server)?, format: cli.output.format() };
     let done = match cli.command {
         Command::Up(args) => return up::run(args).await,
         Command::Dev(args) => return dev::run(args).await,
@@ -58,6 +61,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Policy(command) => policy::run(&context, command).await,
         Command::Model(command) => models::run(&context, command).await,
         Command::Infer(args) => models::infer(&context, args).await,
+        Command::Compress(args) => compress::run(&context, *args).await,
         Command::Events(args) => events::run(&context, args).await,
         Command::Erase(args) => data::erase(&context, args).await,
         Command::Retain(args) => data::retain(&context, args).await,

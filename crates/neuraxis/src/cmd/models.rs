@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
-use super::{Context, json_argument, list, number, text};
+use super::{Context, compress, json_argument, list, measure, number, text};
 use crate::{
     cli::{InferArgs, ModelCommand, PullArgs},
     client::Client,
@@ -54,6 +54,10 @@ pub(super) async fn run(context: &Context, command: ModelCommand) -> anyhow::Res
             let done = json!({"file": file.display().to_string(), "bytes": bytes.len()});
             output::show(context.format, &done, |_| println!("{model} written, {}", size(bytes.len() as u64)))
         }
+        ModelCommand::Verify { folder, key } => compress::verify(context.format, &folder, key.as_deref()),
+        ModelCommand::Device => measure::device(context.format),
+        ModelCommand::Bench(args) => measure::bench(context, args).await,
+        ModelCommand::Tune(args) => measure::tune(context, args).await,
         ModelCommand::Delete { model, yes } => {
             if !yes && !output::confirm(&format!("delete {model} with its file and its key?"))? {
                 bail!("nothing was deleted; --yes deletes without asking");
@@ -141,7 +145,7 @@ async fn show(context: &Context, model: &str) -> anyhow::Result<()> {
     })
 }
 
-async fn pull(context: &Context, args: PullArgs) -> anyhow::Result<()> {
+pub(super) async fn pull(context: &Context, args: PullArgs) -> anyhow::Result<()> {
     let remote = args.from.starts_with("http://") || args.from.starts_with("https://");
     let (bytes, source) = if remote {
         ensure!(args.sha256.is_some(), "a model from a URL needs --sha256, the hash that it must have");
@@ -205,7 +209,7 @@ fn form(manifest: Option<Bytes>, model: Bytes) -> reqwest::Body {
     reqwest::Body::wrap_stream(stream::iter(chunks.into_iter().map(Ok::<_, std::io::Error>)))
 }
 
-fn read(path: &Path, most: u64) -> anyhow::Result<Bytes> {
+pub(super) fn read(path: &Path, most: u64) -> anyhow::Result<Bytes> {
     let failed = || format!("cannot read `{}`", path.display());
     let mut bytes = Vec::new();
     std::fs::File::open(path).and_then(|file| file.take(most + 1).read_to_end(&mut bytes)).with_context(failed)?;

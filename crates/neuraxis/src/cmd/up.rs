@@ -103,7 +103,7 @@ pub(super) async fn start(args: &UpArgs) -> anyhow::Result<Running> {
     options.limits.constant_label = args.constant_label.then(|| nx_types::Label::untrusted("constant").into());
     let (runs, runs_service) = Runs::open(journal.clone(), options)?;
     let (control_service, control) = nx_control::start(journal.clone(), control_options(args));
-    let (models_service, models) = nx_models::open(journal.clone(), nx_models::Options::default());
+    let (models_service, models) = nx_models::open(journal.clone(), models_options()?);
 
     let mut options = ApiOptions::new(args.data.join("keys").join("admin.token"));
     options.listen = args.listen;
@@ -189,6 +189,10 @@ pub(super) fn journal_options(data: &Path, master_key: Option<&str>) -> JournalO
         options.master = MasterKeySource::Env(key.trim().to_owned().into());
     }
     options
+}
+
+fn models_options() -> anyhow::Result<nx_models::Options> {
+    Ok(nx_models::Options { engines: super::engines::here()?, ..nx_models::Options::default() })
 }
 
 fn control_options(args: &UpArgs) -> nx_control::Options {

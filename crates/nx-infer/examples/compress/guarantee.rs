@@ -62,6 +62,7 @@ impl World {
                     engine: self.subject.engines.get(*engine)?.clone(),
                     purpose: *purpose,
                     nanos: recipes.iter().map(nanos).collect(),
+                    control: vec![nanos(&Recipe::Original).1],
                 })
             }
             _ => None,

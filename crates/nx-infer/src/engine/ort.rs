@@ -101,7 +101,7 @@ impl OnnxRuntime {
 
 impl Engine for OnnxRuntime {
     fn name(&self) -> &'static str {
-        NAME
+        self.providers.first().map_or(NAME, Provider::engine)
     }
 
     fn version(&self) -> String {

@@ -34,13 +34,14 @@ impl Engine for Rten {
         GAPS
     }
 
-    fn prepare(&self, model: &Model, bytes: &[u8], options: &Options) -> Result<Box<dyn Plan>, Error> {
+    fn prepare(&self, model: &Model, _bytes: &[u8], options: &Options) -> Result<Box<dyn Plan>, Error> {
         let mut load = ModelOptions::with_all_ops();
         load.enable_optimization(options.optimize == Optimize::Full)
             .prepack_weights(options.optimize == Optimize::Full);
         // it reads `Softmax` of every version as that of version 13
         let rows = rows_of_softmax(model).map_err(|error| unsupported(&error.to_string()))?;
-        let bytes = rows.map_or_else(|| bytes.to_vec(), |rows| rows.write());
+        // it reads lists of numbers one by one alone, protocol buffers may pack them: the file as we write it, not as it came
+        let bytes = rows.as_ref().unwrap_or(model).write();
         let loaded = load.load(bytes).map_err(|error| unsupported(&chain(&error)))?;
         let find = |value: &Value| {
             loaded

@@ -79,7 +79,7 @@ pub(super) fn hash_of(model: &Model) -> String {
     digest(context)
 }
 
-pub(super) fn digest(context: Context) -> String {
+pub(crate) fn digest(context: Context) -> String {
     use std::fmt::Write as _;
     let mut text = "sha256:".to_owned();
     for byte in context.finish().as_ref() {
@@ -108,12 +108,7 @@ pub struct Split {
 impl Split {
     /// Divides. `held_out` is a share.
     pub fn new(samples: usize, held_out: f64, seed: u64) -> Self {
-        let rng = SeededRng::new(seed);
-        let mut order: Vec<usize> = (0..samples).collect();
-        for at in (1..samples).rev() {
-            // 64 bits over so few samples: the bias is far below anything that can be measured
-            order.swap(at, (rng.next_u64() % (at as u64 + 1)) as usize);
-        }
+        let order = shuffled(samples, &SeededRng::new(seed));
         let held_out = ((samples as f64 * held_out.clamp(0.0, 1.0)).round() as usize).min(samples);
         Self { search: samples - held_out, order }
     }
@@ -126,6 +121,16 @@ impl Split {
             Part::HeldOut => held_out,
         }
     }
+}
+
+/// The numbers below `count` in an order of chance.
+pub(crate) fn shuffled(count: usize, rng: &SeededRng) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..count).collect();
+    for at in (1..count).rev() {
+        // 64 bits over so few: the bias is far below anything that can be measured
+        order.swap(at, (rng.next_u64() % (at as u64 + 1)) as usize);
+    }
+    order
 }
 
 #[cfg(test)]

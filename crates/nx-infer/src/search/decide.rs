@@ -60,7 +60,7 @@ pub enum Step {
         /// The candidate in which it alone is quantised.
         recipe: Recipe,
     },
-    /// Time candidates by turns.
+    /// Time candidates by turns, and the original beside itself.
     Time {
         /// The position of the engine.
         engine: usize,
@@ -295,7 +295,7 @@ impl Search {
             let Some(race) = self.table.race(entry, engine) else { continue };
             let original = self.table.entry(&Recipe::Original).map_or(0, |entry| entry.bytes);
             let (value, useful) = match self.options.aim {
-                Aim::Latency => (race.median, race.high < 1.0),
+                Aim::Latency => (race.ratio.median, race.speed() == Speed::Faster),
                 Aim::Size => {
                     let value = entry.bytes as f64 / (original as f64).max(1.0);
                     (value, value < 1.0 - GAIN)
@@ -337,7 +337,7 @@ impl Search {
         let entries = self.shortlist().iter().filter_map(|recipe| self.table.entry(recipe));
         entries.filter(|entry| {
             let confirmed = self.table.confirm(entry);
-            self.options.aim == Aim::Size || confirmed.is_some_and(|ratio| ratio.high < 1.0)
+            self.options.aim == Aim::Size || confirmed.is_some_and(|timing| timing.speed() == Speed::Faster)
         })
     }
 
@@ -375,7 +375,9 @@ impl Search {
         let value = |recipe: &Recipe| {
             let entry = self.table.entry(recipe);
             match self.options.aim {
-                Aim::Latency => entry.and_then(|e| self.table.confirm(e)).map_or(f64::MAX, |ratio| ratio.median),
+                Aim::Latency => {
+                    entry.and_then(|e| self.table.confirm(e)).map_or(f64::MAX, |timing| timing.ratio.median)
+                }
                 Aim::Size => entry.map_or(f64::MAX, |entry| entry.bytes as f64),
             }
         };
@@ -388,7 +390,7 @@ impl Search {
     fn unchanged(&self) -> Recipe {
         let engine = self.subject.engines.first().map_or("", String::as_str);
         let cleaned = self.table.entry(&Recipe::Clean).filter(|entry| entry.exact && self.alive(&Recipe::Clean));
-        let slower = |entry| self.table.race(entry, engine).is_none_or(|ratio| ratio.speed() == Speed::Slower);
+        let slower = |entry| self.table.race(entry, engine).is_none_or(|timing| timing.speed() == Speed::Slower);
         if cleaned.is_some_and(|entry| !slower(entry)) { Recipe::Clean } else { Recipe::Original }
     }
 

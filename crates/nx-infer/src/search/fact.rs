@@ -51,6 +51,9 @@ pub enum Fact {
         purpose: Purpose,
         /// For each candidate nanoseconds of each round; none when it does not run on this engine.
         nanos: Vec<(Recipe, Vec<u64>)>,
+        /// The same of the original again, loaded anew for each: what two timings of one model differ by is no gain.
+        #[serde(default)]
+        control: Vec<Vec<u64>>,
     },
     /// A candidate that cannot be made or run.
     Failed {

@@ -5,8 +5,12 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Aim, Device, Options, Part, Ratio, Recipe, Runner, Search, Speed, Test, bound::Seen, data::hash_of, plot,
-    table::Entry, times::median_us,
+    Aim, Device, Options, Part, Ratio, Recipe, Runner, Search, Speed, Test,
+    bound::Seen,
+    data::hash_of,
+    plot,
+    table::Entry,
+    times::{Timing, median_us},
 };
 use crate::{Error, onnx::graph};
 
@@ -39,6 +43,9 @@ pub struct Latency {
     pub p50_us: f64,
     /// How it relates to that of the original, round by round.
     pub ratio: Ratio,
+    /// By which factor the original, loaded anew and timed beside itself in the same rounds, seemed to differ from itself. What
+    /// lies within is not called faster or slower.
+    pub margin: f64,
     /// What may be said of it.
     pub speed: Speed,
 }
@@ -175,7 +182,7 @@ impl Report {
                 hash: hash_of(&model),
                 bytes: [entry.bytes, original.bytes],
                 // what was not timed anew is not called faster or slower
-                latency: latency.and_then(|ratio| latency_of(&nanos, ratio)).map(|latency| Latency {
+                latency: latency.and_then(|timing| latency_of(&nanos, timing)).map(|latency| Latency {
                     speed: if entry.confirm.is_empty() { Speed::NoDifference } else { latency.speed },
                     ..latency
                 }),
@@ -220,8 +227,8 @@ impl Report {
                 Speed::NoDifference => "no difference in speed was shown",
             };
             format!(
-                " p50 {:.1} µs, {:.3} of the original's ({:.3} to {:.3}): {word}.",
-                latency.p50_us, latency.ratio.median, latency.ratio.low, latency.ratio.high
+                " p50 {:.1} µs, {:.3} of the original's ({:.3} to {:.3}; the original beside itself: {:.3}): {word}.",
+                latency.p50_us, latency.ratio.median, latency.ratio.low, latency.ratio.high, latency.margin
             )
         });
         let [bytes, before] = released.bytes;
@@ -288,8 +295,9 @@ impl Report {
     }
 }
 
-fn latency_of(nanos: &[u64], ratio: Ratio) -> Option<Latency> {
-    Some(Latency { p50_us: median_us(nanos)?, ratio, speed: ratio.speed() })
+fn latency_of(nanos: &[u64], timing: Timing) -> Option<Latency> {
+    let (p50_us, speed) = (median_us(nanos)?, timing.speed());
+    Some(Latency { p50_us, ratio: timing.ratio, margin: timing.margin, speed })
 }
 
 fn mean(scores: &[f32]) -> f64 {
@@ -312,8 +320,8 @@ fn rows(search: &Search, tests: &[Test], released: &Recipe) -> Vec<Row> {
         };
         let compared = original.search.get(..entry.search.len()).unwrap_or_default();
         let latency = search.subject().engines.iter().filter_map(|engine| {
-            let ratio = search.table.race(entry, engine)?;
-            Some((engine.clone(), latency_of(entry.race.get(engine)?, ratio)?))
+            let timing = search.table.race(entry, engine)?;
+            Some((engine.clone(), latency_of(entry.race.get(engine)?, timing)?))
         });
         Some(Row {
             name: recipe.name(),

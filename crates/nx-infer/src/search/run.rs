@@ -5,11 +5,16 @@ use std::{
     collections::{BTreeMap, hash_map::DefaultHasher},
     hash::{Hash as _, Hasher as _},
     ops::ControlFlow,
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
+use bytes::Bytes;
+use nx_types::env::SeededRng;
+
 use super::{
-    Device, Fact, Metric, Part, Purpose, Reading, Recipe, Report, Samples, Search, Step, Subject, data::hash_of,
+    Device, Fact, Metric, Part, Purpose, Reading, Recipe, Report, Samples, Search, Step, Subject,
+    data::{hash_of, shuffled},
 };
 use crate::{
     Data, Error, Tensor,
@@ -22,6 +27,12 @@ use crate::{
 const KEPT: usize = 32;
 /// Bytes that kept outputs may take.
 const KEPT_BYTES: usize = 256 << 20;
+/// How often all candidates are loaded anew within a timing: where a model comes to lie in memory is chance, and moves its time.
+const LOADS: usize = 3;
+/// How often the original is timed beside itself.
+const CONTROLS: usize = 2;
+/// Rounds after each loading that are not counted.
+const WARM_UP: usize = 3;
 
 /// How far a search has come.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,6 +73,7 @@ pub struct Runner<'r> {
     kept_bytes: usize,
     /// The candidate that was run last.
     open: Option<(Recipe, u64, Session)>,
+    stop: Option<&'r AtomicBool>,
 }
 
 impl<'r> Runner<'r> {
@@ -101,7 +113,17 @@ impl<'r> Runner<'r> {
             kept: BTreeMap::new(),
             kept_bytes: 0,
             open: None,
+            stop: None,
         })
+    }
+
+    /// Breaks off within a measurement too once this is set; what it had measured of it is lost then.
+    pub fn stop_on(&mut self, stop: &'r AtomicBool) {
+        self.stop = Some(stop);
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.is_some_and(|stop| stop.load(Ordering::Relaxed))
     }
 
     /// What a search has to know. Layers are those of the whole graph; a search looks at as many as its options allow.
@@ -211,6 +233,9 @@ impl<'r> Runner<'r> {
         let bytes = self.load(search, recipe)?;
         let (mut scores, mut exact, mut off, mut size) = (Vec::new(), true, 0.0, 0.0);
         for &at in positions {
+            if self.stopped() {
+                break;
+            }
             let sample = self.samples.get(at)?;
             let Some((_, _, session)) = &mut self.open else { continue };
             let outputs = run_one(session, &sample.inputs)?;
@@ -239,7 +264,11 @@ impl<'r> Runner<'r> {
         let Some((_, _, session)) = &mut self.open else { return Ok(()) };
         let compared = KEPT.max(search.options().probe);
         let first = search.split().part(Part::Search).get(..compared.min(search.split().part(Part::Search).len()));
+        let stop = self.stop;
         for at in unknown {
+            if stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
+                break;
+            }
             let outputs = run_one(session, &self.samples.get(at)?.inputs)?;
             self.known.insert(at, (self.metric.read(&outputs)?, digest_of(&outputs)));
             let bytes: usize = outputs.iter().map(Tensor::bytes).sum();
@@ -281,43 +310,61 @@ impl<'r> Runner<'r> {
     ) -> Result<Fact, Error> {
         self.open = None;
         let name = self.subject.engines.get(engine).cloned().unwrap_or_default();
-        let mut sessions: Vec<Option<Session>> = Vec::new();
-        for recipe in recipes {
-            let loaded = self.make(search, recipe).and_then(|model| match self.engines.get(engine) {
-                Some(engine) => Session::load_model(*engine, &model, &self.options),
-                None => Err(Error::NoEngine { name: name.clone(), known: String::new() }),
-            });
-            sessions.push(loaded.ok());
-        }
+        let none = || Error::NoEngine { name: name.clone(), known: self.subject.engines.join(", ") };
+        let engine = *self.engines.get(engine).ok_or_else(none)?;
+        let written = |recipe: &Recipe| self.make(search, recipe).map(|model| Bytes::from(model.write())).ok();
+        let mut files: Vec<Option<Bytes>> = recipes.iter().map(written).collect();
+        let original = files.first().cloned().flatten();
+        files.extend(std::iter::repeat_n(original, CONTROLS));
         let part = search.split().part(Part::Search);
         let samples: Result<Vec<_>, Error> = part.iter().take(KEPT).map(|at| self.samples.get(*at)).collect();
         let samples = samples?;
-        let mut nanos: Vec<Vec<u64>> = vec![Vec::new(); recipes.len()];
-        // the first rounds warm up
-        let warm_up = 3;
-        for round in 0..search.options().rounds + warm_up {
-            let Some(sample) = samples.get(round % samples.len().max(1)) else { break };
-            for turn in 0..sessions.len() {
-                // who begins changes, so that nobody always runs behind the same one
-                let at = (turn + round) % sessions.len();
-                let Some(slot) = sessions.get_mut(at) else { continue };
-                let Some(session) = slot else { continue };
-                let start = now();
-                let result = run_one(session, &sample.inputs);
-                let time = now().saturating_sub(start);
-                match (result, nanos.get_mut(at)) {
-                    (Ok(_), Some(nanos)) if round >= warm_up => {
-                        nanos.push(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+        let rng = SeededRng::new(search.options().seed);
+        let rounds = search.options().rounds;
+        let mut nanos: Vec<Vec<u64>> = vec![Vec::new(); files.len()];
+        for load in 0..LOADS {
+            let mut sessions: Vec<(usize, Session)> = Vec::new();
+            for at in shuffled(files.len(), &rng) {
+                let Some(slot) = files.get_mut(at) else { continue };
+                let loaded = slot.clone().and_then(|file| Session::load(engine, file, &self.options).ok());
+                match loaded {
+                    Some(session) => sessions.push((at, session)),
+                    None => *slot = None,
+                }
+            }
+            let counted = (load + 1) * rounds / LOADS - load * rounds / LOADS;
+            for round in 0..counted + WARM_UP {
+                let Some(sample) = samples.get(round % samples.len().max(1)) else { break };
+                // nobody always runs behind the same one, and finds the caches as that one left them
+                for turn in shuffled(sessions.len(), &rng) {
+                    if self.stopped() {
+                        return Ok(Fact::Timed { engine: name, purpose, nanos: Vec::new(), control: Vec::new() });
                     }
-                    (Ok(_), _) => {}
-                    (Err(_), nanos) => {
-                        *slot = None;
-                        nanos.into_iter().for_each(Vec::clear);
+                    let Some((at, session)) = sessions.get_mut(turn) else { continue };
+                    if files.get(*at).is_none_or(Option::is_none) {
+                        continue;
+                    }
+                    let start = now();
+                    let result = run_one(session, &sample.inputs);
+                    let time = now().saturating_sub(start);
+                    match (result, files.get_mut(*at), nanos.get_mut(*at)) {
+                        (Ok(_), _, Some(nanos)) if round >= WARM_UP => {
+                            nanos.push(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+                        }
+                        (Err(_), Some(file), _) => *file = None,
+                        _ => {}
                     }
                 }
             }
         }
-        Ok(Fact::Timed { engine: name, purpose, nanos: recipes.iter().cloned().zip(nanos).collect() })
+        // who failed once has no times
+        for (file, nanos) in files.iter().zip(&mut nanos) {
+            if file.is_none() {
+                nanos.clear();
+            }
+        }
+        let control = nanos.split_off(recipes.len());
+        Ok(Fact::Timed { engine: name, purpose, nanos: recipes.iter().cloned().zip(nanos).collect(), control })
     }
 }
 
@@ -351,7 +398,11 @@ pub fn run(
         if watch(search, &progress).is_break() {
             return Ok(Ended::Stopped);
         }
-        match runner.perform(search, &step, now)? {
+        let measured = runner.perform(search, &step, now)?;
+        if runner.stopped() {
+            return Ok(Ended::Stopped);
+        }
+        match measured {
             Some(fact) => search.record(fact),
             None => break,
         }

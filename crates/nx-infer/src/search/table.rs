@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Fact, Part, Purpose, Recipe, times::Ratio};
+use super::{Fact, Part, Purpose, Recipe, times::Timing};
 
 /// What is known of a candidate.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,6 +51,9 @@ pub(super) struct Table {
     /// Engines on which the race was run.
     pub(super) raced: BTreeSet<String>,
     pub(super) confirmed: bool,
+    /// The original timed beside itself, by engine, and when the chosen were timed anew.
+    control: BTreeMap<String, Vec<Vec<u64>>>,
+    confirm_control: Vec<Vec<u64>>,
 }
 
 impl Table {
@@ -87,7 +90,7 @@ impl Table {
             Fact::Probed { layer, deviation } => {
                 self.probes.insert(layer.clone(), *deviation);
             }
-            Fact::Timed { engine, purpose, nanos } => {
+            Fact::Timed { engine, purpose, nanos, control } => {
                 for (recipe, nanos) in nanos {
                     let entry = self.entry_mut(recipe);
                     match purpose {
@@ -100,8 +103,12 @@ impl Table {
                 match purpose {
                     Purpose::Race => {
                         self.raced.insert(engine.clone());
+                        self.control.insert(engine.clone(), control.clone());
                     }
-                    Purpose::Confirm => self.confirmed = true,
+                    Purpose::Confirm => {
+                        self.confirmed = true;
+                        self.confirm_control.clone_from(control);
+                    }
                 }
             }
             Fact::Failed { recipe, reason } => self.entry_mut(recipe).failed = Some(reason.clone()),
@@ -109,12 +116,13 @@ impl Table {
     }
 
     /// How the time of a candidate relates to that of the original in the race.
-    pub(super) fn race(&self, entry: &Entry, engine: &str) -> Option<Ratio> {
-        Ratio::of(self.entry(&Recipe::Original)?.race.get(engine)?, entry.race.get(engine)?)
+    pub(super) fn race(&self, entry: &Entry, engine: &str) -> Option<Timing> {
+        let original = self.entry(&Recipe::Original)?.race.get(engine)?;
+        Timing::of(original, entry.race.get(engine)?, self.control.get(engine)?)
     }
 
     /// The same as measured anew for the chosen.
-    pub(super) fn confirm(&self, entry: &Entry) -> Option<Ratio> {
-        Ratio::of(&self.entry(&Recipe::Original)?.confirm, &entry.confirm)
+    pub(super) fn confirm(&self, entry: &Entry) -> Option<Timing> {
+        Timing::of(&self.entry(&Recipe::Original)?.confirm, &entry.confirm, &self.confirm_control)
     }
 }

@@ -44,15 +44,46 @@ impl Ratio {
         Some(Self { median: at(last / 2), low, high })
     }
 
-    /// What may be said.
-    pub fn speed(&self) -> Speed {
-        if self.high < 1.0 {
+    /// What may be said, where the same model timed twice may seem to differ by the factor `margin`.
+    pub fn speed(&self, margin: f64) -> Speed {
+        if self.high * margin < 1.0 {
             Speed::Faster
-        } else if self.low > 1.0 {
+        } else if self.low > margin {
             Speed::Slower
         } else {
             Speed::NoDifference
         }
+    }
+}
+
+/// By which factor the same model, loaded anew and timed by turns with itself, may seem faster or slower: the farthest bound
+/// over all pairs. Nothing may be said without such a control, so that it is then beyond any quotient.
+pub fn margin(original: &[u64], control: &[Vec<u64>]) -> f64 {
+    let same: Vec<&[u64]> = std::iter::once(original).chain(control.iter().map(Vec::as_slice)).collect();
+    let pairs = same.iter().enumerate().flat_map(|(at, one)| same.iter().skip(at + 1).map(move |other| (one, other)));
+    let away = pairs.map(|(one, other)| match Ratio::of(one, other) {
+        Some(ratio) if ratio.low > 0.0 => ratio.high.max(1.0 / ratio.low),
+        _ => f64::MAX,
+    });
+    away.fold(None, |most: Option<f64>, away| Some(most.map_or(away, |most| most.max(away))))
+        .unwrap_or(f64::MAX)
+        .max(1.0)
+}
+
+/// A candidate beside the original, and what may be said of it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Timing {
+    pub(super) ratio: Ratio,
+    pub(super) margin: f64,
+}
+
+impl Timing {
+    pub(super) fn of(original: &[u64], candidate: &[u64], control: &[Vec<u64>]) -> Option<Self> {
+        Some(Self { ratio: Ratio::of(original, candidate)?, margin: margin(original, control) })
+    }
+
+    pub(super) fn speed(&self) -> Speed {
+        self.ratio.speed(self.margin)
     }
 }
 
@@ -72,14 +103,31 @@ mod tests {
         let original: Vec<u64> = (0..101).map(|at| 1000 + at * 37 % 200).collect();
         let half: Vec<u64> = original.iter().map(|nanos| nanos / 2).collect();
         let ratio = Ratio::of(&original, &half).unwrap();
-        assert_eq!(ratio.speed(), Speed::Faster);
+        assert_eq!(ratio.speed(1.0), Speed::Faster);
         assert!((ratio.median - 0.5).abs() < 1e-3);
-        assert_eq!(Ratio::of(&half, &original).unwrap().speed(), Speed::Slower);
+        assert_eq!(Ratio::of(&half, &original).unwrap().speed(1.0), Speed::Slower);
         let noise: Vec<u64> = (0..101).map(|at| 1000 + at * 53 % 200).collect();
-        assert_eq!(Ratio::of(&original, &noise).unwrap().speed(), Speed::NoDifference);
+        assert_eq!(Ratio::of(&original, &noise).unwrap().speed(1.0), Speed::NoDifference);
         // three rounds show nothing
-        assert_eq!(Ratio::of(&original[..3], &half[..3]).unwrap().speed(), Speed::NoDifference);
+        assert_eq!(Ratio::of(&original[..3], &half[..3]).unwrap().speed(1.0), Speed::NoDifference);
         assert_eq!(Ratio::of(&[], &[]), None);
         assert_eq!(median_us(&[3000, 1000, 2000]), Some(2.0));
+    }
+
+    #[test]
+    fn what_the_same_model_differs_by_is_no_gain() {
+        let original: Vec<u64> = (0..101).map(|at| 100_000 + at * 37 % 200).collect();
+        let times = |percent: u64| original.iter().map(|nanos| nanos * percent / 100).collect::<Vec<_>>();
+        // loaded once more it is 4 % slower, and once more 2 % faster: 6 % lie between the two
+        let control = [times(104), times(98)];
+        let margin = margin(&original, &control);
+        assert!((1.06..1.07).contains(&margin), "{margin}");
+        let speed = |percent| Timing::of(&original, &times(percent), &control).unwrap().speed();
+        assert_eq!(
+            [90, 95, 105, 110].map(speed),
+            [Speed::Faster, Speed::NoDifference, Speed::NoDifference, Speed::Slower]
+        );
+        // and without a control there is nothing to say
+        assert_eq!(Timing::of(&original, &times(10), &[]).unwrap().speed(), Speed::NoDifference);
     }
 }

@@ -155,6 +155,19 @@ fn limits_hold_before_an_engine_sees_the_model() {
 }
 
 #[test]
+fn a_file_with_packed_numbers_loads() {
+    // as nx-train writes it: `strides` and the like packed, which protocol buffers allow
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/models/digits.onnx");
+    let bytes = std::fs::read(file).unwrap();
+    let input = Tensor::zeros([1, 1, 28, 28], DType::F32).unwrap();
+    for engine in engines() {
+        let session = Session::load(&*engine, bytes.clone(), &Options::default());
+        let mut session = session.unwrap_or_else(|error| panic!("{}: {error}", engine.name()));
+        assert_eq!(session.run(&[("input", &input)]).unwrap()[0].shape(), [1, 10], "{}", engine.name());
+    }
+}
+
+#[test]
 fn an_engine_is_found_by_its_name() {
     for name in engine::names() {
         assert_eq!(engine::engine(name).unwrap().name(), name);

@@ -10,10 +10,13 @@
 
 mod compress;
 mod corrupt;
+mod dataset;
 mod engines;
+mod foreign;
 mod graph;
 mod images;
 mod manifests;
 mod models;
 mod search;
 mod tiny;
+mod tune;

@@ -1,6 +1,7 @@
 //! The search: what it promises, tested against truth that is known, and the whole way on small networks.
 
 mod promise;
+mod speed;
 mod whole;
 
 use nx_infer::search::{Fact, Options, Recipe, Search, Step, Subject};
@@ -52,6 +53,18 @@ impl World {
 
     /// Answers every step for the members that were drawn, to the end.
     pub(crate) fn finish(&self, search: &mut Search, drawn: &[usize]) {
+        let same = |_: usize, _: &Recipe, round: u64| 1.0 + (round * 5 % 7) as f64 * 1e-6;
+        self.finish_timed(search, drawn, &mut { same });
+    }
+
+    /// The same with times that vary: a factor for each timing, candidate and round. The original's control is timed too.
+    pub(crate) fn finish_timed(
+        &self,
+        search: &mut Search,
+        drawn: &[usize],
+        vary: &mut dyn FnMut(usize, &Recipe, u64) -> f64,
+    ) {
+        let mut timings = 0;
         loop {
             let fact = match search.step() {
                 Step::Score { recipe, part, from, to } => {
@@ -61,12 +74,15 @@ impl World {
                     Fact::Scored { recipe, part, from, scores, exact: false, deviation: None, bytes: known.bytes }
                 }
                 Step::Time { engine, purpose, recipes } => {
-                    let nanos = |recipe: Recipe| {
-                        let nanos = self.known(&recipe).nanos;
-                        (recipe, (0..21).map(|round| nanos + round * 5 % 7).collect())
+                    timings += 1;
+                    let mut nanos = |recipe: Recipe| {
+                        let nanos = self.known(&recipe).nanos as f64;
+                        let each = (0..21).map(|round| (nanos * vary(timings, &recipe, round)) as u64);
+                        (recipe.clone(), each.collect::<Vec<u64>>())
                     };
                     let engine = search.subject().engines[engine].clone();
-                    Fact::Timed { engine, purpose, nanos: recipes.into_iter().map(nanos).collect() }
+                    let control = (0..2).map(|_| nanos(Recipe::Original).1).collect();
+                    Fact::Timed { engine, purpose, nanos: recipes.into_iter().map(nanos).collect(), control }
                 }
                 Step::Done => return,
                 other => panic!("{other:?} was not to be expected"),

@@ -52,11 +52,12 @@ impl Loaded {
         let model = Model::read(Bytes::from(bytes), &load.limits)?;
         let manifest = Arc::new(record.manifest);
         let wanted = match &serving.engine {
-            Some(name) => vec![engine::engine(name)?],
-            None => engine::embedded(),
+            Some(name) => vec![(options.engines.named(name)?, 1)],
+            None => options.engines.for_model(&record.sha256),
         };
         let mut reasons = Vec::new();
-        for engine in wanted {
+        for (engine, threads) in wanted {
+            let load = engine::Options { threads, ..load.clone() };
             match Self::on(&*engine, &model, &manifest, serving, &load) {
                 Ok((sessions, batches)) => {
                     return Self::start(key, engine.name(), sessions, &manifest, serving, batches);

@@ -61,6 +61,20 @@ pub enum Provider {
     },
 }
 
+impl Provider {
+    /// The name of ONNX Runtime as an engine with this provider before the CPU's.
+    pub fn engine(&self) -> &'static str {
+        match self {
+            Self::Cuda { .. } => "onnxruntime:cuda",
+            Self::Tensorrt { .. } => "onnxruntime:tensorrt",
+            Self::Qnn { .. } => "onnxruntime:qnn",
+            Self::Coreml { .. } => "onnxruntime:coreml",
+            Self::Openvino { .. } => "onnxruntime:openvino",
+            Self::Plugin { .. } => "onnxruntime:plugin",
+        }
+    }
+}
+
 /// Makes plug-ins known to the library.
 pub(super) fn register(environment: &Environment, providers: &[Provider]) -> Result<(), Error> {
     for provider in providers {
