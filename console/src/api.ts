@@ -47,6 +47,17 @@ export async function post<T>(path: string, body: unknown): Promise<T> {
   return read<T>(await fetch(path, options));
 }
 
+export async function put<T>(path: string, body: unknown): Promise<T> {
+  const options = { method: "PUT", headers: headers({ "content-type": "application/json" }), body: JSON.stringify(body) };
+  return read<T>(await fetch(path, options));
+}
+
+/** What is no JSON: a picture. */
+export async function bytes(path: string): Promise<Blob> {
+  const response = await fetch(path, { headers: headers() });
+  return response.ok ? response.blob() : read<Blob>(response);
+}
+
 /** Follows server-sent events until `signal` aborts; a lost connection resumes after the last id. */
 export async function follow(path: string, each: (data: unknown) => void, signal: AbortSignal): Promise<void> {
   let last: string | undefined;

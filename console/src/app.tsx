@@ -4,6 +4,8 @@ import { ApprovalPage, Approvals } from "./approvals";
 import { DecisionPage } from "./decision";
 import { DecisionsPage } from "./decisions";
 import { Journal } from "./journal";
+import { ModelPage } from "./model";
+import { Models } from "./models";
 import { Link, usePath } from "./parts";
 import { Policies } from "./policies";
 import { PolicyPage } from "./policy";
@@ -16,6 +18,7 @@ function Page({ path }: { path: string }) {
   if (top === "runs" && second) return <RunPage id={second} />;
   if (top === "decisions") return second ? <DecisionPage of={[second, ...more].join("/")} /> : <DecisionsPage />;
   if (top === "policies") return second ? <PolicyPage name={second} /> : <Policies />;
+  if (top === "models") return second ? <ModelPage name={second} /> : <Models />;
   if (top === "approvals" && second) return <ApprovalPage id={second} />;
   if (top === "approvals") return <Approvals />;
   if (top === "journal") return <Journal />;
@@ -87,6 +90,7 @@ export function App() {
           {tab("/approvals", "Approvals")}
           {tab("/decisions", "Decisions")}
           {tab("/policies", "Policies")}
+          {tab("/models", "Models")}
           {tab("/journal", "Journal")}
           {tab("/why", "Why")}
         </nav>

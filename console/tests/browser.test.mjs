@@ -1,7 +1,7 @@
 // The console in a real browser against the real binary: a run is started, shown, approved, explained.
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -175,5 +175,76 @@ test("the guard asks: its approval says why and from where; a policy denies: the
 
   const named = await (await fetch(`${url}/api/guard/explain?of=${denied.id}`)).json();
   assert.equal(named.run, session);
+  assert.deepEqual(problems, []);
+});
+
+test("models: versions, aliases swapped and rolled back, what was read with its picture", { timeout: 180_000 }, async () => {
+  const problems = watched();
+  // The same file, said to be another reader: a second version with its lineage.
+  const form = new FormData();
+  const read = (name) => readFileSync(new URL(`../../testdata/models/${name}`, import.meta.url));
+  form.set("manifest", `${read("digits.yaml")}`.replace("reads one handwritten digit", "reads one digit"));
+  form.set("model", new Blob([read("digits.onnx")]));
+  const pulled = await fetch(`${url}/api/models/digits/versions?from=digits@1&method=relabelled`, { method: "POST", body: form });
+  assert.equal(pulled.status, 200, await pulled.text());
+
+  await page.goto(url);
+  await page.getByRole("link", { name: "Models" }).click();
+  const listed = page.locator("table.models tr", { hasText: "digits" });
+  await listed.getByText("live → 1").waitFor({ timeout: 30_000 });
+  await shot("models");
+  await fits("models");
+  await listed.getByRole("link", { name: "digits" }).click();
+
+  const versions = page.locator("table.versions tbody tr");
+  await versions.nth(1).waitFor();
+  assert.match(await versions.nth(0).innerText(), /^2\s+relabelled\s+digits@1\s/);
+  assert.match(await versions.nth(1).innerText(), /^1\s+live\s+original\s+digits\.onnx\s[^]*Apache-2\.0/);
+
+  // What the camera's pictures were taken for, and those of which it was not sure.
+  const answers = page.locator("table.answers tbody tr");
+  await answers.nth(5).waitFor({ timeout: 30_000 });
+  const drawn = () => {
+    const all = [...document.querySelectorAll("table.answers img")];
+    return all.length > 0 && all.every((image) => image.naturalWidth === 28 && image.naturalHeight === 28);
+  };
+  await page.waitForFunction(drawn, undefined, { timeout: 30_000 });
+  await shot("model");
+  await fits("model");
+  await page.getByLabel("less sure than 0.7").check();
+  const unsure = answers.filter({ hasText: "parcel/P93" });
+  await unsure.waitFor({ timeout: 60_000 });
+  assert.match(await unsure.innerText(), /8\s+0\.6\d[^]*parcel\/P93[^]*reflex\/read-door/);
+  await page.waitForFunction(() => [...document.querySelectorAll("table.answers .sure")].every((sure) => sure.classList.contains("unsure")));
+  await page.waitForFunction(drawn, undefined, { timeout: 30_000 });
+  await shot("model-unsure");
+
+  // Pixels are drawn too.
+  const grey = { width: 28, height: 28, channels: 1, data: Buffer.alloc(784, 200).toString("base64") };
+  await call(url, "/api/infer/digits@2", { inputs: { input: { pixels: grey } } });
+  await page.getByLabel("less sure than 0.7").uncheck();
+  await page.locator(".bar.section select").selectOption("2");
+  await answers.filter({ hasText: "model/digits" }).locator("canvas").waitFor({ timeout: 30_000 });
+  await page.waitForFunction(() => {
+    const canvas = document.querySelector("table.answers canvas");
+    return canvas?.width === 28 && canvas.getContext("2d").getImageData(14, 14, 1, 1).data[0] === 200;
+  });
+
+  // An alias is pointed elsewhere, and back.
+  const live = page.locator("table.aliases tr", { hasText: "live" });
+  await live.getByLabel("version of live").selectOption("2");
+  await live.getByRole("button", { name: "point" }).click();
+  await versions.filter({ hasText: "relabelled" }).getByText("live").waitFor({ timeout: 30_000 });
+  assert.deepEqual((await (await fetch(`${url}/api/models/digits`)).json()).aliases, { live: 2 });
+  await shot("model-swapped");
+  await live.getByRole("button", { name: "back to 1" }).click();
+  await versions.filter({ hasText: "original" }).getByText("live").waitFor({ timeout: 30_000 });
+  assert.deepEqual((await (await fetch(`${url}/api/models/digits`)).json()).aliases, { live: 1 });
+
+  await page.locator(".bar.section select").selectOption("");
+  await answers.filter({ hasText: "parcel/" }).first().getByRole("link", { name: "why" }).click();
+  await page.locator(".why .why-node", { hasText: "by digits@1 on" }).waitFor({ timeout: 30_000 });
+  await page.locator(".why .why-node", { hasText: "digits@1 added by" }).waitFor();
+  await shot("why-digit");
   assert.deepEqual(problems, []);
 });

@@ -4,6 +4,7 @@ schemathesis asks an empty server, which mostly refuses. Here the example has fi
 approvals, causes, resources, workers, events.
 """
 
+import base64
 import json
 import urllib.error
 import urllib.parse
@@ -120,8 +121,9 @@ def check(url, wait):
     api.ask("POST", "/api/runs/retry", body={})
     api.ask("GET", "/api/runs", query={"inbox": "any"})
     guard(api)
-    source = api.ask("GET", "/api/resources/{kind}", kind="sources")["items"][0]["metadata"]["name"]
-    api.ask("POST", "/api/sources/{name}/events", name=source, body={"specversion": "1.0"})
+    models(api)
+    for source in api.ask("GET", "/api/resources/{kind}", kind="sources")["items"]:
+        api.ask("POST", "/api/sources/{name}/events", name=source["metadata"]["name"], body={"specversion": "1.0"})
     api.ask("GET", "/api/workers")
     events = api.ask("GET", "/api/events", query={"limit": 1000})["items"]
     api.ask("GET", "/api/events/{seq}", seq=events[-1]["seq"])
@@ -167,6 +169,30 @@ def guard(api):
     manifest = {"kind": "Policy", "metadata": {"name": "wider"}, "spec": policy["spec"]}
     api.ask("POST", "/api/policies/test", body={"manifests": [manifest]})
     api.ask("POST", "/api/policies/diff", body={"manifests": [manifest], "since": "1d"})
+
+
+def models(api):
+    """The model of the example: what it is, what it decided, and what it answers now."""
+    (model,) = api.ask("GET", "/api/models")["items"]
+    place, name = "/api/models/{name}", model["name"]
+    api.ask("GET", place, name=name)
+    api.ask("GET", place, name="nobody")
+    api.ask("GET", f"{place}/versions/{{version}}", name=name, version=1)
+    pixels = {"width": 28, "height": 28, "channels": 1, "data": base64.b64encode(bytes(784)).decode()}
+    asked = {"inputs": {"": {"pixels": pixels}}}
+    answer = api.ask("POST", "/api/infer/{model}", model=name, query={"subject": "parcel/P1"}, body=asked)
+    assert answer["label"] in "0123456789", answer
+    api.ask("POST", "/api/infer/{model}", model=f"{name}@9", body=asked)
+    page = api.ask("GET", f"{place}/decisions", name=name, query={"limit": 2})
+    assert page["items"][0]["decision"] == answer["decision"], page
+    older = api.ask("GET", f"{place}/decisions", name=name, query={"cursor": page["next"], "version": 1})
+    assert older["items"][0]["context"]["camera"] == "cam0", older
+    api.ask("GET", f"{place}/decisions", name=name, query={"below": 0.7})
+    api.ask("GET", f"{place}/decisions/{{decision}}/inputs/{{input}}", name=name, decision=answer["decision"], input=9)
+    api.ask("PUT", f"{place}/aliases/{{alias}}", name=name, alias="canary", body={"version": 1})
+    api.ask("POST", f"{place}/aliases/{{alias}}/rollback", name=name, alias="canary")
+    api.ask("DELETE", f"{place}/aliases/{{alias}}", name=name, alias="canary")
+    api.ask("DELETE", f"{place}/versions/{{version}}", name=name, version=1)
 
 
 def finished(api):

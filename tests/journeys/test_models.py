@@ -1,6 +1,7 @@
 """A model from file to answer: pulled with its hash, asked, its alias swapped and rolled back, and all of it still there
 after a kill; each answer explained down to the version and the picture."""
 
+import base64
 import concurrent.futures
 import gzip
 import hashlib
@@ -10,8 +11,9 @@ import threading
 import urllib.error
 import urllib.request
 
+import neuraxis as nx
 import onnx
-from common import ROOT, Journey
+from common import ROOT, Journey, wait_for
 
 LEFT_TO_LEFT = [1, 0, 0, 1, 1, 0, 0, 1]
 LEFT_TO_RIGHT = [0, 1, 1, 0, 0, 1, 1, 0]
@@ -33,6 +35,21 @@ outputs:
     shape: [batch, 2]
     labels: [left, right]
     after: [{ step: softmax }, { step: top_k, k: 2 }]
+"""
+
+AGENT = """
+import neuraxis as nx
+
+@nx.agent
+async def read_twice(image: str):
+    first = await nx.infer("sides", image=image, subject="parcel/P88")
+    await nx.signal("go")
+    second = await nx.infer("sides@2", image=image)
+    return [first.label, second.label, first.decision]
+
+@nx.agent
+def read_once(image: str):
+    return nx.sync.infer("sides", image=image).label
 """
 
 
@@ -101,6 +118,70 @@ class Models(Journey):
         self.cli(server, "model", "delete", "sides", "--yes")
         self.assertIn("NX-MDL-0001", self.cli(server, "infer", "sides", str(self.picture), expect=3))
         self.assertIn("by sides@1", self.cli(server, "why", str(back["decision"])), "what it decided stays")
+
+    def test_an_agent_asks_once_and_a_replay_has_the_recorded_answer(self):
+        server = self.server()
+        self.pull(server)
+        self.json(server, "model", "pull", "sides", "--from", str(self.two))
+        client = nx.Client(server.url)
+        (self.dir / "agent.py").write_text(AGENT)
+        worker = self.worker(self.dir / "agent.py", server.url)
+        image = base64.b64encode(self.picture.read_bytes()).decode()
+        run = client.start("read-twice", {"image": image}, key="P88")
+        wait_for(lambda: client.get(run).raw.get("waiting_for") == "signal go", "the signal's wait")
+        client.alias("sides", "live", 2)
+        server.kill()
+        worker.kill()
+        server = self.server(listen=server.address)
+        self.worker(self.dir / "agent.py", server.url)
+        client.signal(run, "go")
+        first, second, place = client.result(run, timeout="60s")
+        self.assertEqual((first, second), ("right", "left"), "what was recorded of version 1, then version 2")
+        decided = self.json(server, "events", "--type", "model.decided", "--from", "0")["items"]
+        self.assertEqual(len(decided), 2, "a replay asks nothing again")
+        self.assertEqual((decided[0]["seq"], decided[0]["subject"]), (place, "parcel/P88"))
+        told = " ".join(self.cli(server, "why", f"{run}/1").split())
+        self.assertRegex(told, r"← `right` \(0\.\d\d\) by sides@1 on \S+ from image/png .* ← run read-twice/P88 by local")
+
+        # What no model answers fails the step, and says why.
+        failing = client.start("read-twice", {"image": "AAAA"})
+        with self.assertRaises(nx.RunFailed) as failed:
+            client.result(failing, timeout="60s")
+        self.assertIn("InferenceFailed", str(failed.exception))
+        shown = self.json(server, "runs", "show", failing)
+        self.assertEqual(shown["steps"][0]["error"]["details"], {"code": "NX-MDL-0007"})
+
+        # A large input travels beside the connection and stands in blobs.
+        noise = self.dir / "noise.png"
+        noise.write_bytes(onnx.png([[(x * 7919 + y * 104729) % 251 for x in range(700)] for y in range(700)]))
+        large = client.start("read-once", {"image": base64.b64encode(noise.read_bytes()).decode()})
+        self.assertIn(client.result(large, timeout="60s"), ("left", "right"))
+
+        # And from a program that is no agent.
+        answer = client.infer("sides@1", image=self.picture.read_bytes(), subject="parcel/P89", cause=place)
+        self.assertEqual((answer.label, answer.version, answer.alias), ("right", 1, None))
+        self.assertEqual([model["name"] for model in client.models()], ["sides"])
+        self.assertEqual(client.rollback("sides")["aliases"], {"live": 1})
+        with self.assertRaises(nx.ApiError) as refused:
+            client.infer("sides", tensor=[1])
+        self.assertIn("NX-INF-0007", str(refused.exception) + str(refused.exception.code))
+
+    def test_deleting_the_resource_removes_the_bytes_too(self):
+        server = self.server()
+        blobs = lambda: {path for path in (self.dir / "data" / "blobs").rglob("*") if path.is_file()}
+        before = blobs()
+        self.pull(server)
+        self.json(server, "model", "pull", "sides", "--from", str(self.two))
+        self.assertEqual(len(blobs() - before), 2)
+        self.cli(server, "delete", "artifact", "sides")
+        self.assertEqual(blobs() - before, set())
+        self.assertEqual(self.json(server, "model", "list")["items"], [])
+        erased = self.json(server, "events", "--type", "artifact.added", "--from", "0")["items"]
+        self.assertEqual([event["erased"] for event in erased], [True, True])
+        self.assertIn("NX-MDL-0001", self.cli(server, "delete", "artifact", "sides", expect=3))
+        self.cli(server, "audit", "verify")
+        # The name is free again; its versions go on counting from what is there.
+        self.assertEqual(self.pull(server)["model"]["aliases"], {"live": 1})
 
     def test_digits_that_no_training_saw_are_read(self):
         server = self.server()

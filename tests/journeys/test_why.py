@@ -2,11 +2,14 @@
 
 import base64
 import collections
+import gzip
+import hashlib
 import re
 import sys
 import time
+import urllib.request
 
-from common import wait_for
+from common import ROOT, wait_for
 from dock import Dock
 
 
@@ -89,11 +92,47 @@ class Why(Dock):
             self.assertEqual(list(nodes(self.json(server, "why", target)))[-1]["seq"], seqs[-1])
         self.assertIn("[NX-RUN-0022]", self.cli(server, "why", "refund/A9999", expect=3))
 
+    def test_a_misread_parcel_is_explained_down_to_the_picture(self):
+        self.misread(self.start())
+
+    def test_a_misread_parcel_is_explained_the_same_in_python(self):
+        self.misread(self.start_python())
+
+    def misread(self, server):
+        """Refund ← run ← reflex ← misread ← decision ← picture, and the model's version beside it."""
+        self.told(server, r"^camera P93 misread: digits@1 says 8 and is not sure \(0\.\d\d\); it went to door 8 · try: .*why parcel/P93$")
+        run = wait_for(lambda: self.json(server, "runs", "list", "--key", "P93")["items"], f"run for P93\n{self.story()}")[0]
+        wait_for(lambda: self.json(server, "runs", "show", run["id"])["status"] == "completed", f"refund\n{self.story()}")
+        text = " ".join(self.cli(server, "why", "refund/A22").split())
+        parts = ["refund/A22", "← run redirect-and-refund/P93 by reflex/misread-parcel", "← parcel.misread parcel/P93"]
+        parts += ["`8` (0.", ") by digits@1 on ", " from image/png of ", "← camera.frame parcel/P93 camera=cam0 "]
+        places = [text.find(part) for part in parts]
+        self.assertEqual(places, sorted(places), text)
+        self.assertNotIn(-1, places, text)
+        self.assertRegex(text, r"← digits@1 added by \S+ from digits\.onnx \(sha256 ")
+        chain = list(nodes(self.json(server, "why", "refund/A22")))
+        order = ["step.completed", "run.created", "run.requested", "reflex.fired", "parcel.misread", "reflex.fired"]
+        order += ["model.decided", "model.requested", "reflex.fired", "camera.frame"]
+        found = iter([node["type"] for node in chain])
+        self.assertTrue(all(kind in found for kind in order), [node["type"] for node in chain])
+        of = {node["type"]: node["data"] for node in chain}
+        decided, frame = of["model.decided"], of["camera.frame"]
+        self.assertEqual((decided["label"], decided["version"], decided["by"]), ("8", 1, "reflex/read-door"))
+        self.assertLess(decided["confidence"], 0.7)
+        picture = base64.b64decode(frame["image"])
+        self.assertEqual(decided["inputs"][0]["sha256"], hashlib.sha256(picture).hexdigest(), "it read that picture")
+        # The picture that the decision keeps is the one that people wrote: a 3, image 7,273 of the data.
+        place = next(node["seq"] for node in chain if node["type"] == "model.decided")
+        with urllib.request.urlopen(f"{server.url}/api/models/digits/decisions/{place}/inputs/0", timeout=30) as answer:
+            self.assertEqual((answer.headers["content-type"], answer.read()), ("image/png", picture))
+        labels = gzip.open(ROOT / "testdata/digits/labels-idx1-ubyte.gz").read()[8:]
+        self.assertEqual(labels[7273], 3)
+
     def finished(self, server):
         def ended():
-            return len(self.runs(server, "redirect-and-refund")) == 5
+            return len(self.runs(server, "redirect-and-refund")) == 7
 
-        wait_for(ended, f"five refunds\n{self.story()}")
+        wait_for(ended, f"seven refunds\n{self.story()}")
 
     def outcome(self, server):
         """What the world looks like when the story is over."""
@@ -126,6 +165,6 @@ class Why(Dock):
         theirs = self.outcome(self.start_python())
         self.assertEqual(theirs, ours)
         self.assertEqual(ours["amounts"], [(order, cents) for order, cents, _, _ in ours["booked"]])
-        self.assertEqual(len(ours["amounts"]), 8)
-        self.assertEqual(sum(ours["mails"].values()), 8)
+        self.assertEqual(len(ours["amounts"]), 10)
+        self.assertEqual(sum(ours["mails"].values()), 10)
         self.assertEqual(ours["stops"], [("stop", 1)])

@@ -88,6 +88,14 @@ pub enum Error {
         /// Whether trying again may help.
         retryable: bool,
     },
+    /// The server refused a request of a [`Client`](crate::Client).
+    #[error("the server answers {status}: {}", problem.detail)]
+    Api {
+        /// The HTTP status.
+        status: u16,
+        /// Why.
+        problem: Box<Problem>,
+    },
 }
 
 /// Why a value can't enter the record.
@@ -142,7 +150,7 @@ impl ErrorCode for Error {
         match self {
             Self::Step { .. } => Code::new("NX-SDK-0001"),
             Self::Cancelled { .. } => Code::new("NX-SDK-0002"),
-            Self::Refused { problem, .. } => problem.code.clone(),
+            Self::Refused { problem, .. } | Self::Api { problem, .. } => problem.code.clone(),
             Self::Value { .. } => Code::new("NX-SDK-0003"),
             Self::Shape { .. } => Code::new("NX-SDK-0004"),
             Self::Usage { .. } => Code::new("NX-SDK-0005"),
@@ -156,7 +164,9 @@ impl ErrorCode for Error {
     fn retryable(&self) -> bool {
         match self {
             Self::Step { error, .. } => error.retryable.unwrap_or(false),
-            Self::Refused { problem, .. } | Self::TurnedAway { problem } => problem.retryable,
+            Self::Refused { problem, .. } | Self::TurnedAway { problem } | Self::Api { problem, .. } => {
+                problem.retryable
+            }
             Self::Connect { .. } => true,
             Self::Blob { retryable, .. } => *retryable,
             Self::Cancelled { .. }

@@ -355,6 +355,13 @@ pub enum Body {
         #[serde(default)]
         input: Value,
     },
+    /// A model's answer: `name` is the model (`NAME`, `NAME@ALIAS`, `NAME@VERSION`). The server asks it once and records the
+    /// answer.
+    Infer {
+        /// What it is asked: `input` or `inputs`, and `subject`, `context`, `deadline_ms`.
+        #[serde(default)]
+        args: Value,
+    },
     /// An event for the log: `name` is its type. The result is its place in the log.
     Emit {
         /// The event's data.
@@ -727,6 +734,8 @@ pub enum Waiting {
     Ask,
     /// Another run.
     Child,
+    /// A model's answer.
+    Model,
     /// A worker that serves the toolset.
     Tool,
     /// An execution that still goes on elsewhere.

@@ -25,17 +25,22 @@ mod call;
 mod ctx;
 mod error;
 pub mod frames;
+mod http;
 mod json;
 mod link;
+mod models;
 mod net;
 mod options;
 mod session;
 mod worker;
 
 pub use call::Call;
-pub use ctx::{ApprovalStep, Branches, ChildStep, Ctx, Decision, Level, SignalStep, SignalWithin, Step, ToolStep};
+pub use ctx::{
+    ApprovalStep, Branches, ChildStep, Ctx, Decision, InferStep, Level, SignalStep, SignalWithin, Step, ToolStep,
+};
 pub use error::{Error, Failure, ValueError};
 pub use frames::{Approve, Effect, Found, OnChange, Retry, StepError, Undo};
+pub use models::{Client, Inference, Inputs, Sample};
 pub use nx_types::{ErrorCode, RunId, Timestamp};
 pub use options::{Options, Tool};
 pub use tokio_util::sync::CancellationToken;

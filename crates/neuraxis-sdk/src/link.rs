@@ -147,9 +147,11 @@ fn values_of(frame: &mut frames::Worker) -> [Option<&mut Value>; 2] {
                 _ => None,
             };
             let argument = match &mut step.body {
-                Body::Code { args, .. } | Body::Tool { args } | Body::Approval { args } | Body::Emit { args } => {
-                    Some(args)
-                }
+                Body::Code { args, .. }
+                | Body::Tool { args }
+                | Body::Approval { args }
+                | Body::Infer { args }
+                | Body::Emit { args } => Some(args),
                 Body::Child { input, .. } => Some(input),
                 _ => None,
             };

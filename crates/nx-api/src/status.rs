@@ -63,10 +63,12 @@ pub(crate) fn of_models(error: &nx_models::Error) -> StatusCode {
     match error {
         E::UnknownModel { .. } | E::UnknownVersion { .. } => StatusCode::NOT_FOUND,
         E::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-        E::QueueFull { .. } => StatusCode::TOO_MANY_REQUESTS,
+        E::QueueFull { .. } | E::StreamsFull { .. } => StatusCode::TOO_MANY_REQUESTS,
         E::TooSlow { .. } => StatusCode::GATEWAY_TIMEOUT,
         E::NoMemory { .. } | E::Stopped => StatusCode::SERVICE_UNAVAILABLE,
-        E::InUse { .. } | E::NoEarlier { .. } | E::Changed { .. } | E::Full { .. } => StatusCode::CONFLICT,
+        E::StreamBusy { .. } | E::InUse { .. } | E::NoEarlier { .. } | E::Changed { .. } | E::Full { .. } => {
+            StatusCode::CONFLICT
+        }
         E::NotFinite { .. } | E::NoEngine { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         E::Damaged { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         // What the model made of the request; the model itself was found good when it was added.

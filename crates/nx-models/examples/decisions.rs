@@ -68,6 +68,7 @@ async fn main() {
                     deadline: None,
                     subject: None,
                     cause: None,
+                    stream: None,
                     by: "bench".to_owned(),
                 };
                 let answer = models.infer(request).await.unwrap();

@@ -28,16 +28,19 @@ pub enum OutputView {
     /// The best classes of each row, the best first.
     Classes {
         /// A list for each row.
+        #[serde(rename = "classes")]
         rows: Vec<Vec<ClassView>>,
     },
     /// Boxes of each picture.
     Detections {
         /// A list for each picture.
+        #[serde(rename = "detections")]
         rows: Vec<Vec<DetectionView>>,
     },
     /// Lines of text.
     Text {
         /// One for each row.
+        #[serde(rename = "text")]
         rows: Vec<TextView>,
     },
 }

@@ -5,15 +5,17 @@ use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
-use nx_journal::{Cause, Commit, Journal, NewEvent};
-use nx_types::{BlobId, EventType, Namespace, Seq, SharedLabel, Subject};
+use nx_journal::{Cause, Journal, NewEvent};
+use nx_types::{BlobId, EventType, Namespace, Seq, SharedLabel, Subject, TraceParent};
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::{
     Error, OutputView,
     input::{Sample, Samples},
     kind::{Keep, Parent},
     pictures,
+    requests::{Asked, Told},
     serve::Done,
     store,
 };
@@ -39,8 +41,26 @@ pub(crate) struct Decision<'a> {
     pub(crate) artifact: Seq,
     pub(crate) keep: Keep,
     /// What asked for it, and the label of that.
-    pub(crate) cause: Option<(Seq, Option<SharedLabel>)>,
+    pub(crate) cause: Option<Behind>,
     pub(crate) by: &'a str,
+    /// The stream, and which of its requests it is.
+    pub(crate) stream: Option<(&'a str, u64)>,
+    pub(crate) told: Told<'a>,
+}
+
+/// Which request of a stream.
+#[derive(Serialize)]
+struct Stream<'a> {
+    key: &'a str,
+    step: u64,
+}
+
+/// What a decision follows from.
+#[derive(Debug, Clone)]
+pub(crate) struct Behind {
+    pub(crate) seq: Seq,
+    pub(crate) label: Option<SharedLabel>,
+    pub(crate) trace: Option<TraceParent>,
 }
 
 #[derive(Serialize)]
@@ -64,6 +84,17 @@ struct Decided<'a> {
     outputs: BTreeMap<&'a str, OutputView>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     outputs_cut: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream: Option<Stream<'a>>,
+    /// What whoever asked would have carried on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context: Option<&'a Value>,
+    /// Which step asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    asked: Option<&'a Asked>,
+    /// The whole answer to that step, or the blob that holds it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answer: Option<Value>,
     took_us: u64,
     batch: usize,
     by: &'a str,
@@ -85,14 +116,14 @@ struct Input<'a> {
     blob: Option<BlobId>,
 }
 
-/// Records a decision; its place in the log when it is durable.
-pub(crate) async fn record(
+/// The event that records a decision, and its blobs. It stands in the log once it is committed.
+pub(crate) async fn event(
     journal: &Journal,
     decision: &Decision<'_>,
     samples: &Samples,
     done: &Done,
     verdict: Option<&(Option<String>, f32)>,
-) -> Result<Seq, Error> {
+) -> Result<NewEvent, Error> {
     let mut inputs = Vec::new();
     let mut blobs = Vec::new();
     let mut room = INLINE_BYTES;
@@ -103,8 +134,7 @@ pub(crate) async fn record(
                 room -= content.len();
                 input.base64 = Some(BASE64.encode(&content));
             } else {
-                let (namespace, subject) = (decision.namespace.clone(), decision.subject.to_string());
-                let blob = journal.put_blob(namespace, subject, Vec::from(content)).await?;
+                let blob = journal.put_blob(decision.namespace.clone(), decision.owner(), Vec::from(content)).await?;
                 input.blob = Some(blob);
                 blobs.push(blob);
             }
@@ -125,6 +155,10 @@ pub(crate) async fn record(
         inputs,
         outputs: done.outputs.iter().map(|(name, output)| (name.as_str(), output.summary())).collect(),
         outputs_cut: false,
+        stream: decision.stream.map(|(key, step)| Stream { key, step }),
+        context: decision.told.context,
+        asked: decision.told.asked,
+        answer: decision.told.asked.map(|_| whole(decision, done, verdict)).transpose()?,
         took_us: (done.queued + done.ran).as_micros() as u64,
         batch: done.batch,
         by: decision.by,
@@ -134,16 +168,61 @@ pub(crate) async fn record(
     if data.len() > MAX_BYTES {
         decided.outputs.clear();
         decided.outputs_cut = true;
+        if let Some(answer) = decided.answer.take() {
+            let bytes = serde_json::to_vec(&answer).map_err(|error| bad(&error))?;
+            let blob = journal.put_blob(decision.namespace.clone(), decision.owner(), bytes).await?;
+            decided.answer = Some(json!({ "$blob": blob }));
+            blobs.push(blob);
+        }
         data = serde_json::to_vec(&decided).map_err(|error| bad(&error))?;
     }
     let kind = EventType::new(DECIDED).map_err(|error| bad(&error))?;
     let mut event = NewEvent::new(decision.namespace.clone(), kind, decision.subject.clone(), data);
+    event.data_subject = Some(decision.owner());
     event.blobs = blobs;
-    if let Some((cause, label)) = &decision.cause {
-        event.causation = Cause::Local(*cause);
-        event.label.clone_from(label);
+    if let Some(behind) = &decision.cause {
+        event.causation = Cause::Local(behind.seq);
+        event.label.clone_from(&behind.label);
+        event.trace = behind.trace;
     }
-    Ok(journal.commit(Commit::of([event])).await?.last)
+    Ok(event)
+}
+
+impl Decision<'_> {
+    /// Whose data it is: the subject's; a run's own, where it asked and named none.
+    fn owner(&self) -> String {
+        match self.told.asked {
+            Some(asked) if self.subject.as_str().starts_with("model/") => format!("run/{}", asked.run),
+            _ => self.subject.to_string(),
+        }
+    }
+}
+
+/// The answer as it is given over HTTP, but for what only the asking can tell: the place and the times.
+fn whole(decision: &Decision<'_>, done: &Done, verdict: Option<&(Option<String>, f32)>) -> Result<Value, Error> {
+    #[derive(Serialize)]
+    struct Whole<'a> {
+        model: &'a str,
+        version: u32,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        alias: Option<&'a str>,
+        engine: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        label: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        confidence: Option<f32>,
+        outputs: BTreeMap<&'a str, &'a OutputView>,
+    }
+    let whole = Whole {
+        model: decision.model,
+        version: decision.version,
+        alias: decision.alias,
+        engine: done.engine,
+        label: verdict.and_then(|(label, _)| label.as_deref()),
+        confidence: verdict.map(|(_, confidence)| *confidence),
+        outputs: done.outputs.iter().map(|(name, output)| (name.as_str(), output)).collect(),
+    };
+    serde_json::to_value(whole).map_err(|error| Error::damaged("an answer", error))
 }
 
 fn described<'a>(name: &'a str, sample: &Sample) -> (Input<'a>, Bytes) {

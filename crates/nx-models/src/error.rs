@@ -142,6 +142,20 @@ pub enum Error {
         /// The limit.
         most: usize,
     },
+    /// A request of the stream is being answered.
+    #[error("stream `{key}` is being answered; its requests follow one another: wait for the answer, then retry")]
+    StreamBusy {
+        /// The stream.
+        key: String,
+    },
+    /// A version has as many streams as it may have.
+    #[error("`{model}` has {most} streams open, which is its limit; end one by `last`, or retry later")]
+    StreamsFull {
+        /// The model and its version.
+        model: String,
+        /// The limit.
+        most: usize,
+    },
     /// The models are shutting down.
     #[error("the server is shutting down; retry after its restart")]
     Stopped,
@@ -188,6 +202,8 @@ impl ErrorCode for Error {
             Self::Changed { .. } => "NX-MDL-0015",
             Self::Full { .. } => "NX-MDL-0016",
             Self::Stopped => "NX-MDL-0017",
+            Self::StreamBusy { .. } => "NX-MDL-0018",
+            Self::StreamsFull { .. } => "NX-MDL-0019",
             Self::Infer(error) => return error.code(),
             Self::Journal(error) => return error.code(),
         })
@@ -199,6 +215,8 @@ impl ErrorCode for Error {
             | Self::TooSlow { .. }
             | Self::NoMemory { .. }
             | Self::Changed { .. }
+            | Self::StreamBusy { .. }
+            | Self::StreamsFull { .. }
             | Self::Stopped => true,
             Self::Infer(error) => error.retryable(),
             Self::Journal(error) => error.retryable(),

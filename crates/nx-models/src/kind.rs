@@ -109,6 +109,11 @@ pub struct Serving {
     pub idle: Duration,
     /// What a decision keeps of its input.
     pub input: Keep,
+    /// Most streams of a version at once, where its model has states; past it a new one is refused with 429.
+    #[schemars(range(min = 1, max = 4096))]
+    pub streams: u32,
+    /// A stream of which nothing is heard for so long is forgotten.
+    pub stream_idle: Duration,
 }
 
 impl Default for Serving {
@@ -122,6 +127,8 @@ impl Default for Serving {
             deadline: Duration::from_secs(10),
             idle: Duration::from_secs(600),
             input: Keep::Content,
+            streams: 64,
+            stream_idle: Duration::from_secs(60),
         }
     }
 }

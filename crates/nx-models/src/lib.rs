@@ -7,21 +7,25 @@
 mod answer;
 mod decision;
 mod error;
+pub mod form;
+mod history;
 mod input;
 pub mod kind;
 mod pictures;
 mod reference;
+mod requests;
 mod serve;
 mod service;
 mod store;
 
 pub use answer::{ClassView, DetectionView, OutputView, TextView};
 pub use error::Error;
+pub use history::{DecisionFilter, DecisionView, Decisions, InputView, Said};
 pub use input::{Sample, Samples};
 pub use kind::{ArtifactSpec, kinds};
 pub use nx_infer::Manifest;
 pub use pictures::decode as picture;
 pub use reference::{Reference, Which};
-pub use serve::Standing;
+pub use serve::{Standing, StreamRequest};
 pub use service::{ArtifactView, Handle, InferRequest, Inference, Options, Service, open};
 pub use store::{Record, Upload};

@@ -4,6 +4,7 @@
 mod batch;
 mod load;
 mod queue;
+mod streams;
 mod work;
 
 use std::{
@@ -24,6 +25,7 @@ use tokio::{
 
 use self::load::Loaded;
 pub(crate) use self::queue::Job;
+pub(crate) use self::streams::Turn;
 use crate::{
     Error, Options,
     answer::OutputView,
@@ -54,6 +56,17 @@ pub(crate) struct Done {
     pub(crate) queued: Duration,
     pub(crate) ran: Duration,
     pub(crate) batch: usize,
+    /// The request's turn in its stream, to be kept once the decision stands.
+    pub(crate) turn: Option<Turn>,
+}
+
+/// Which stream a request goes on with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamRequest {
+    /// Its name: 1 to 128 characters, the caller's.
+    pub key: String,
+    /// It is the stream's last one.
+    pub last: bool,
 }
 
 /// How a version is served now.
@@ -151,6 +164,7 @@ impl Pool {
         version: &Version,
         serving: &Serving,
         samples: &Arc<Samples>,
+        stream: Option<&StreamRequest>,
         limit: Duration,
     ) -> Result<Done, Error> {
         let queued = Instant::now();
@@ -166,7 +180,8 @@ impl Pool {
             Err(_elapsed) => return Err(slow()),
         };
         let (reply, answer) = oneshot::channel();
-        let job = Job { samples: samples.clone(), queued, deadline, reply, permit };
+        let turn = stream.map(|stream| loaded.turn(stream)).transpose()?;
+        let job = Job { samples: samples.clone(), queued, deadline, reply, turn, permit };
         if !loaded.queue().push(job) {
             // Its threads have ended, by a panic of an engine: the next request loads it anew.
             self.forget(key, &slot);

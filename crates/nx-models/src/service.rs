@@ -7,16 +7,17 @@ use std::{
 };
 
 use nx_infer::{engine::Engines, onnx::Limits};
-use nx_journal::Journal;
-use nx_types::{Duration, Namespace, Resource, Seq, SharedLabel, Subject, kind::parse_spec};
+use nx_journal::{Commit, Journal, NewEvent, Reader};
+use nx_types::{Duration, Header, Label, Namespace, Resource, Seq, SharedLabel, Subject, kind::parse_spec};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     ArtifactSpec, Error, OutputView, Record, Reference, Standing, Upload, Which,
-    decision::{self, Decision},
+    decision::{self, Behind, Decision},
     input::Samples,
     kind::{MAX_DEADLINE, Parent, Version},
-    serve::{Key, Pool},
+    requests::{Requests, Told},
+    serve::{Key, Pool, StreamRequest, Turn},
     store,
 };
 
@@ -50,27 +51,34 @@ impl Default for Options {
 /// Sets the models up over a log. Nothing is served before something is declared.
 pub fn open(journal: Journal, options: Options) -> (Service, Handle) {
     let pool = Arc::new(Pool::new(journal.clone(), options.clone()));
-    let inner = Inner { journal, options, declared: RwLock::default(), pool: pool.clone() };
-    (Service { pool }, Handle(Arc::new(inner)))
+    let inner = Inner { journal, options, declared: RwLock::default(), pool };
+    let handle = Handle(Arc::new(inner));
+    (Service { handle: handle.clone() }, handle)
 }
 
-/// Unloads what is idle.
+/// Unloads what is idle, and answers the requests of the log.
 #[derive(Debug)]
 pub struct Service {
-    pool: Arc<Pool>,
+    handle: Handle,
 }
 
 impl Service {
-    /// Runs until it is told to stop; then nothing more is taken, and what waits is answered.
+    /// Runs until it is told to stop; then nothing more is taken, and what waits is answered. What is declared should be
+    /// known by then: the log's requests are answered from the first moment on.
     pub async fn run(self, stop: CancellationToken) {
-        loop {
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => break,
-                () = tokio::time::sleep(SWEEP_EVERY) => self.pool.sweep(),
+        let inner = &self.handle.0;
+        let requests = Requests::new(self.handle.clone(), inner.journal.clone(), stop.clone());
+        let sweeping = async {
+            loop {
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => break,
+                    () = tokio::time::sleep(SWEEP_EVERY) => inner.pool.sweep(),
+                }
             }
-        }
-        self.pool.close();
+        };
+        tokio::join!(sweeping, requests.run());
+        inner.pool.close();
     }
 }
 
@@ -104,6 +112,8 @@ pub struct InferRequest {
     pub subject: Option<String>,
     /// The event that it follows from: `why` goes on there, and the answer carries its label on.
     pub cause: Option<Seq>,
+    /// The stream that it goes on with, of a model with states.
+    pub stream: Option<StreamRequest>,
     /// Who asks.
     pub by: String,
 }
@@ -133,6 +143,8 @@ pub struct Inference {
     pub ran_us: u64,
     /// How many requests were run together.
     pub batch: usize,
+    /// Of a stream: which of its requests this was, from 1.
+    pub step: Option<u64>,
 }
 
 /// An artifact as it is shown.
@@ -234,6 +246,13 @@ impl Handle {
         store::add(&self.0.journal, &self.0.options, upload).await
     }
 
+    /// The versions of which something is stored, listed by the artifact or not.
+    pub async fn stored(&self, namespace: &Namespace, name: &str) -> Result<Vec<u32>, Error> {
+        let (reader, namespace, name) = (self.reader(), namespace.clone(), name.to_owned());
+        let rows = store::blocking(move || store::rows(&reader, &namespace, &name)).await?;
+        Ok(rows.into_iter().map(|record| record.version).collect())
+    }
+
     /// Removes a version's file, row and key; headers and proofs stay. Its artifact's spec lists it no more by now.
     pub async fn erase(&self, namespace: &Namespace, name: &str, version: u32, by: &str) -> Result<(), Error> {
         let subject = store::data_subject(name, version);
@@ -255,7 +274,22 @@ impl Handle {
 
     /// Asks a model, and records what it decides before it answers.
     pub async fn infer(&self, request: InferRequest) -> Result<Inference, Error> {
-        let InferRequest { namespace, model, samples, deadline, subject, cause, by } = request;
+        let (event, mut inference, turn) = self.decide(request, Told::default()).await?;
+        inference.decision = self.0.journal.commit(Commit::of([event])).await?.last;
+        // The stream moves on with an answer that stands.
+        if let Some(turn) = turn {
+            turn.keep();
+        }
+        Ok(inference)
+    }
+
+    /// Asks a model; the event that is to record its decision, and the answer, whose place is not known before.
+    pub(crate) async fn decide(
+        &self,
+        request: InferRequest,
+        told: Told<'_>,
+    ) -> Result<(NewEvent, Inference, Option<Turn>), Error> {
+        let InferRequest { namespace, model, samples, deadline, subject, cause, stream, by } = request;
         let spec = self.artifact(&namespace, &model.name)?;
         let version = spec.version(&model.name, &model.which)?;
         let subject = subject_of(&model.name, subject.as_deref())?;
@@ -263,7 +297,8 @@ impl Handle {
         let key = Key { namespace: namespace.clone(), name: model.name.clone(), version: version.version };
         let limit = deadline.unwrap_or(spec.serving.deadline).min(MAX_DEADLINE).to_std();
         let samples = Arc::new(samples);
-        let done = self.0.pool.run(&key, version, &spec.serving, &samples, limit).await?;
+        let mut done = self.0.pool.run(&key, version, &spec.serving, &samples, stream.as_ref(), limit).await?;
+        let turn = done.turn.take();
         let verdict = done.outputs.iter().find_map(|(_, output)| output.verdict());
         let alias = match &model.which {
             Which::Alias(alias) => Some(alias.clone()),
@@ -281,11 +316,13 @@ impl Handle {
             keep: spec.serving.input,
             cause,
             by: &by,
+            stream: turn.as_ref().map(|turn| (turn.key(), turn.step())),
+            told,
         };
-        let decision = decision::record(&self.0.journal, &decision, &samples, &done, verdict.as_ref()).await?;
+        let event = decision::event(&self.0.journal, &decision, &samples, &done, verdict.as_ref()).await?;
         let (label, confidence) = verdict.map_or((None, None), |(label, confidence)| (label, Some(confidence)));
-        Ok(Inference {
-            decision,
+        let inference = Inference {
+            decision: Seq(0),
             version: version.version,
             model: model.name,
             alias,
@@ -296,31 +333,45 @@ impl Handle {
             queued_us: done.queued.as_micros() as u64,
             ran_us: done.ran.as_micros() as u64,
             batch: done.batch,
-        })
+            step: turn.as_ref().map(Turn::step),
+        };
+        Ok((event, inference, turn))
     }
 
     /// The event that a request follows from, and its label.
-    async fn cause(
-        &self,
-        namespace: &Namespace,
-        cause: Option<Seq>,
-    ) -> Result<Option<(Seq, Option<SharedLabel>)>, Error> {
+    async fn cause(&self, namespace: &Namespace, cause: Option<Seq>) -> Result<Option<Behind>, Error> {
         let Some(seq) = cause else { return Ok(None) };
-        let (reader, namespace) = (self.0.journal.reader(), namespace.clone());
+        let (reader, namespace) = (self.reader(), namespace.clone());
         store::blocking(move || {
             let event = reader.event(seq)?.filter(|event| event.header.namespace == namespace);
             let missing = || Error::invalid("cause", &seq.0.to_string(), "is no event of this namespace");
-            let label = match event.ok_or_else(missing)?.header.label {
-                Some(id) => reader.label(&namespace, &id)?.map(SharedLabel::new),
-                None => None,
-            };
-            Ok(Some((seq, label)))
+            let header = event.ok_or_else(missing)?.header;
+            let label = label(&reader, &header)?.map(SharedLabel::new);
+            Ok(Some(Behind { seq, label, trace: header.trace }))
         })
         .await
     }
+
+    /// The label of an event. One that cannot be read is not taken for a trusted one.
+    pub(crate) async fn label_of(&self, header: &Header) -> Option<Label> {
+        let (reader, header) = (self.reader(), header.clone());
+        let read = store::blocking(move || label(&reader, &header)).await;
+        read.unwrap_or_else(|_unread| Some(Label::untrusted("model/requested")))
+    }
+
+    pub(crate) fn reader(&self) -> Reader {
+        self.0.journal.reader()
+    }
 }
 
-fn subject_of(name: &str, given: Option<&str>) -> Result<Subject, Error> {
+fn label(reader: &Reader, header: &Header) -> Result<Option<Label>, Error> {
+    match header.label {
+        Some(id) => Ok(reader.label(&header.namespace, &id)?),
+        None => Ok(None),
+    }
+}
+
+pub(crate) fn subject_of(name: &str, given: Option<&str>) -> Result<Subject, Error> {
     let Some(text) = given else {
         return Subject::new(&format!("model/{name}"))
             .map_err(|error| Error::invalid("model", name, error.to_string()));

@@ -217,7 +217,7 @@ fn commit(upload: &Upload, record: &Record) -> Result<Commit, Error> {
 }
 
 /// Every stored version of a model, in no order.
-fn rows(reader: &Reader, namespace: &Namespace, name: &str) -> Result<Vec<Record>, Error> {
+pub(crate) fn rows(reader: &Reader, namespace: &Namespace, name: &str) -> Result<Vec<Record>, Error> {
     let prefix = format!("{name}@");
     let mut found = Vec::new();
     let mut after = prefix.clone();

@@ -5,9 +5,11 @@
 //! protocol; the services do not know that Neuraxis exists.
 
 pub mod agents;
+pub mod camera;
 mod client;
 pub mod customers;
 mod database;
+pub mod digits;
 mod error;
 pub mod gateway;
 pub mod motor;
@@ -38,5 +40,5 @@ pub fn manifests() -> impl Iterator<Item = (&'static str, &'static str)> {
 
 /// Files that sources name as `embedded:NAME`.
 pub fn embedded() -> impl Iterator<Item = (&'static str, &'static [u8])> {
-    std::iter::once(("motor", motor::replay().as_bytes()))
+    [("motor", motor::replay().as_bytes()), ("camera", camera::replay())].into_iter()
 }

@@ -15,11 +15,14 @@ const MAX_RUNS: usize = 512;
 const MAX_STEPS: usize = 1024;
 /// Of the motor's readings, one in so many is told: a line every two seconds.
 const READINGS_A_LINE: u64 = 60;
+/// Of the digits that the model reads, likewise.
+const DIGITS_A_LINE: u64 = 15;
 
 /// What is real in the example, what is replayed and what is simulated.
-pub const REAL: &str = "real: motor series, SMTP, SQLite, payment protocol · replayed: motor series, 9,000 times as fast · \
-                        simulated: conveyor, shop's orders, customers, payment faults · model: none configured, plain code \
-                        reads the mail";
+pub const REAL: &str = "real: motor series, handwritten digits and the network that reads them, SMTP, SQLite, payment protocol · \
+                        replayed: motor series, 9,000 times as fast; digits, as labels of parcels · simulated: conveyor, camera, \
+                        shop's orders, customers, payment faults · models: digits@1 reads labels; none is configured for mail, \
+                        plain code reads it";
 
 /// An event as the lines need it.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +40,7 @@ pub struct Narrator {
     command: String,
     runs: BTreeMap<String, Run>,
     readings: u64,
+    digits: u64,
     hints: Hints,
 }
 
@@ -64,6 +68,7 @@ struct Hints {
     show: bool,
     why: bool,
     why_mail: bool,
+    why_digit: bool,
     kill: bool,
 }
 
@@ -72,13 +77,14 @@ impl Narrator {
     pub fn new(url: &str) -> Self {
         let url = url.trim_end_matches('/');
         let command = if url == DEFAULT_URL { "neuraxis".to_owned() } else { format!("neuraxis --url {url}") };
-        Self { command, runs: BTreeMap::new(), readings: 0, hints: Hints::default() }
+        Self { command, runs: BTreeMap::new(), readings: 0, digits: 0, hints: Hints::default() }
     }
 
     /// The lines before the first event.
     pub fn opening(&self) -> Vec<String> {
         vec![
-            "a parcel dock: a conveyor, a shop with 200 orders, a payment service, a carrier, a mail server, customers"
+            "a parcel dock: a conveyor, a camera, a shop with 200 orders, a payment service, a carrier, a mail server, \
+             customers"
                 .to_owned(),
             REAL.to_owned(),
             format!("watch the motor; try: {} runs list", self.command),
@@ -104,6 +110,8 @@ impl Narrator {
             "belt.stopped" => Some(format!("belt   {} stands", text(event.data, "belt"))),
             "parcel.late" => Some(lines::late(event.data)),
             "mail.received" => Some(lines::mail(event.data)),
+            "model.decided" => self.digit(event.data),
+            "parcel.misread" => Some(self.misread(event.data)),
             _ => {
                 let id = event.subject.strip_prefix("run/")?;
                 self.of_run(id, event)
@@ -116,6 +124,22 @@ impl Narrator {
         self.readings += 1;
         let value = data.get("value")?.as_f64()?;
         told.then(|| format!("motor  {value:5.1} at {}", text(data, "timestamp")))
+    }
+
+    /// A digit that was read: of those of the camera, a few.
+    fn digit(&mut self, data: &Value) -> Option<String> {
+        let parcel = data.pointer("/context/parcel").and_then(Value::as_str)?;
+        let told = self.digits.is_multiple_of(DIGITS_A_LINE);
+        self.digits += 1;
+        told.then(|| lines::digit(parcel, data))
+    }
+
+    fn misread(&mut self, data: &Value) -> String {
+        let line = lines::misread(data);
+        if std::mem::replace(&mut self.hints.why_digit, true) {
+            return line;
+        }
+        format!("{line} · try: {} why parcel/{}", self.command, lines::plain(text(data, "parcel"), 20))
     }
 
     fn of_run(&mut self, id: &str, event: Event<'_>) -> Option<String> {

@@ -45,3 +45,16 @@ def adds_up(n: int) -> int:
     pair: List[Any] = nx.sync.gather(lambda: add.sync(n, 1), lambda: add.sync(n, 2))
     total: int = add.sync(pair[0], pair[1])
     return total
+
+
+@nx.agent
+async def reads(parcel: str, image: str) -> str:
+    read: nx.Inference = await nx.infer("digits", image=image, subject=f"parcel/{parcel}")
+    label: str = read.label or ""
+    return label
+
+
+@nx.agent
+def reads_too(image: str) -> int:
+    read: nx.Inference = nx.sync.infer("digits", image=image)
+    return read.version

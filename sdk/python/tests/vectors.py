@@ -225,6 +225,9 @@ class Program:
             return nx.signal(op["signal"], within=op["within_ms"] / 1000 if "within_ms" in op else None)
         if "child" in op:
             return nx.child(op["child"], op["input"])
+        if "infer" in op:
+            inputs = op.get("tensors")
+            return nx.infer(op["infer"], image=op.get("image_base64"), inputs=inputs, subject=op.get("subject"))
         if "emit" in op:
             return nx.emit(op["emit"], op["args"])
         if "carry" in op:

@@ -23,7 +23,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::{
     branch::Branches,
-    ops::{ApprovalStep, ChildStep, Decision, SignalStep, SignalWithin, ToolStep},
+    ops::{ApprovalStep, ChildStep, Decision, InferStep, SignalStep, SignalWithin, ToolStep},
     step::Step,
 };
 use crate::{
@@ -32,6 +32,7 @@ use crate::{
     frames::{self, Body, Start},
     json,
     link::{Link, Out},
+    models::Inputs,
 };
 
 /// How grave a log line is.
@@ -188,6 +189,11 @@ impl Ctx {
         input: impl Serialize,
     ) -> ChildStep<T> {
         ChildStep::new(self.clone(), agent.into(), json::encode(&input, "the child's input"))
+    }
+
+    /// A model's answer, by `NAME`, `NAME@ALIAS` or `NAME@VERSION`. It is asked once: a restart gets the recorded answer.
+    pub fn infer(&self, model: impl Into<String>, inputs: impl Into<Inputs>) -> InferStep {
+        InferStep::new(self.clone(), model.into(), inputs.into())
     }
 
     /// Waits for a signal of this name.

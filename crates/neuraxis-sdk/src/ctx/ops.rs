@@ -15,6 +15,7 @@ use crate::{
     error::Error,
     frames::{Approve, Body, OnChange, Retry, Undo},
     json, millis,
+    models::{Inference, Inputs},
 };
 
 /// A tool call about to be made; [`ToolStep::call`] makes it.
@@ -79,6 +80,58 @@ impl<T: DeserializeOwned + Send + 'static> IntoFuture for ChildStep<T> {
         async move {
             let what = format!("child `{}`", self.settings.name);
             let body = Body::Child { agent: self.agent, input: self.input? };
+            json::decode(drive::call(&self.ctx, self.settings, body, None).await?, &what)
+        }
+        .boxed()
+    }
+}
+
+/// A model about to be asked: `ctx.infer("digits", Sample::image(png)).await`.
+#[must_use = "a model is not asked until the step is awaited"]
+pub struct InferStep {
+    ctx: Ctx,
+    settings: Settings,
+    args: Value,
+}
+
+impl InferStep {
+    pub(super) fn new(ctx: Ctx, model: String, inputs: Inputs) -> Self {
+        Self { ctx, settings: Settings { name: model, ..Settings::default() }, args: inputs.into_args() }
+    }
+
+    settings!(key, was, on_change);
+
+    /// What it is about, `parcel/P88`: the decision's subject, and whose data its inputs are. The run's when left out.
+    pub fn subject(self, subject: impl Into<String>) -> Self {
+        self.with("subject", subject.into().into())
+    }
+
+    /// What the decision carries on, for whoever listens to it; 1 KiB at most.
+    pub fn context(self, context: Value) -> Self {
+        self.with("context", context)
+    }
+
+    /// How long the model may take, a minute at most; its own deadline when left out.
+    pub fn deadline(self, time: Duration) -> Self {
+        self.with("deadline_ms", millis(time).into())
+    }
+
+    fn with(mut self, field: &str, value: Value) -> Self {
+        if let Value::Object(fields) = &mut self.args {
+            fields.insert(field.to_owned(), value);
+        }
+        self
+    }
+}
+
+impl IntoFuture for InferStep {
+    type Output = Result<Inference, Error>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        async move {
+            let what = format!("model `{}`", self.settings.name);
+            let body = Body::Infer { args: self.args };
             json::decode(drive::call(&self.ctx, self.settings, body, None).await?, &what)
         }
         .boxed()
@@ -209,6 +262,7 @@ macro_rules! debug {
 debug!(
     ToolStep => settings,
     ChildStep<T> => settings,
+    InferStep => settings,
     SignalStep<T> => settings,
     SignalWithin<T> => signal.settings,
     ApprovalStep => settings,

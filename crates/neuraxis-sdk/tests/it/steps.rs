@@ -9,7 +9,7 @@ use std::{
 };
 
 use neuraxis_sdk::{
-    Approve, Call, Ctx, Effect, Error, Failure, Found, OnChange, Retry, Tool, UndoArgs, Worker,
+    Approve, Call, Ctx, Effect, Error, Failure, Found, OnChange, Retry, Sample, Tool, UndoArgs, Worker,
     frames::{Body, Outcome, Server as ServerFrame, Worker as WorkerFrame},
 };
 use serde_json::{Value, json};
@@ -141,13 +141,14 @@ async fn the_server_performs_waits_tools_and_children() {
         ctx.sleep(Duration::from_millis(1500)).await?;
         let paid: Option<u8> = ctx.signal("paid").within(Duration::from_secs(2)).await?;
         let other: u8 = ctx.signal("other").await?;
+        let read = ctx.infer("digits@live", Sample::image([1])).subject("parcel/P88").context(json!({"n": 1})).await?;
         let child: String = ctx.child("sub", json!({"x": 1})).key("k").await?;
         let decision = ctx.approval("release", Approve::by("lead")).args(json!([1])).await?;
         let time = ctx.now().await?.as_millis();
         let random = ctx.random().await?;
         let uuid = ctx.uuid().await?;
         ctx.emit("parcel.moved", &json!({"dock": 2})).await?;
-        Ok(json!([order, paid, other, child, decision.approved, time, random, uuid]))
+        Ok(json!([order, paid, other, read.label, read.decision, child, decision.approved, time, random, uuid]))
     });
     let running = run(worker);
     let mut peer = server.welcome().await;
@@ -157,6 +158,12 @@ async fn the_server_performs_waits_tools_and_children() {
         ("sleep", Body::Sleep { ms: 1500 }, json!(null)),
         ("paid", Body::Signal { within_ms: Some(2000) }, json!(null)),
         ("other", Body::Signal { within_ms: None }, json!(3)),
+        (
+            "digits@live",
+            Body::Infer { args: json!({"input": {"image": "AQ=="}, "subject": "parcel/P88", "context": {"n": 1}}) },
+            json!({"decision": 77, "model": "digits", "version": 2, "alias": "live", "engine": "rten", "label": "7",
+                   "confidence": 0.98, "outputs": {}}),
+        ),
         ("sub", Body::Child { agent: "sub".to_owned(), input: json!({"x": 1}) }, json!("done")),
         (
             "release",
@@ -174,7 +181,7 @@ async fn the_server_performs_waits_tools_and_children() {
         peer.result(step.call, value).await;
     }
     let result = peer.completed().await;
-    assert_eq!(result, json!([{"order": 7}, null, 3, "done", true, 1_700_000_000_123_i64, 0.25, "0b1e…"]));
+    assert_eq!(result, json!([{"order": 7}, null, 3, "7", 77, "done", true, 1_700_000_000_123_i64, 0.25, "0b1e…"]));
     running.stop().await;
 }
 

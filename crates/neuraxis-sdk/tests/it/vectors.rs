@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures_util::{FutureExt as _, future::BoxFuture};
-use neuraxis_sdk::{Approve, Ctx, Effect, Failure, Found, Retry, Tool, Undo, Worker};
+use neuraxis_sdk::{Approve, Ctx, Effect, Failure, Found, Inputs, Retry, Sample, Tool, Undo, Worker};
 use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 
@@ -152,6 +152,19 @@ async fn operate(ctx: &Ctx, op: &Value, shared: &Arc<Shared>) -> Result<(), Fail
         }
     } else if let Some(agent) = text("child") {
         ctx.child::<Value>(agent, &op["input"]).await?;
+    } else if let Some(model) = text("infer") {
+        let inputs = match text("image_base64") {
+            Some(image) => Inputs::from(Sample::image_base64(image)),
+            None => {
+                let tensors = op["tensors"].as_object().unwrap().iter();
+                tensors.map(|(name, lists)| Ok((name, Sample::tensor(lists)?))).collect::<Result<Inputs, Failure>>()?
+            }
+        };
+        let step = ctx.infer(model, inputs);
+        match text("subject") {
+            Some(subject) => step.subject(subject).await?,
+            None => step.await?,
+        };
     } else if let Some(kind) = text("emit") {
         ctx.emit(&kind, &op["args"]).await?;
     } else if op.get("carry").is_some() {

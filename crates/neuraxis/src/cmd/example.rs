@@ -27,6 +27,7 @@ pub(super) async fn start(running: &Running, args: &UpArgs) -> anyhow::Result<Wo
         }
     });
     narrate(running);
+    parcels::digits::pull(&running.url).await.context("the model `digits` cannot be pulled")?;
     for (name, text) in parcels::manifests() {
         running.apply(text).await.with_context(|| name.to_owned())?;
     }

@@ -6,9 +6,7 @@ use axum::{
     extract::{DefaultBodyLimit, State},
     http::{HeaderMap, header},
 };
-use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use bytes::Bytes;
-use nx_models::{InferRequest, Sample, Samples};
+use nx_models::{InferRequest, Sample, Samples, StreamRequest, form};
 use nx_types::{Duration, Seq};
 use serde::Deserialize;
 use serde_json::Value;
@@ -22,9 +20,6 @@ use crate::{
     input,
     views::models::InferenceBody,
 };
-
-/// Most inputs of a request.
-const MAX_INPUTS: usize = 64;
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new().routes(routes!(infer)).layer(DefaultBodyLimit::max(MAX_INFER_BYTES))
@@ -49,6 +44,12 @@ struct InferQuery {
     #[serde(default, deserialize_with = "input::place")]
     #[param(minimum = 1, maximum = 60000)]
     deadline_ms: Option<u64>,
+    /// Of a model with states: the stream that it goes on with, by a name of the caller's. The first request begins it.
+    #[param(min_length = 1, max_length = 128)]
+    stream: Option<String>,
+    /// It is the last one of its stream.
+    #[serde(default)]
+    last: bool,
 }
 
 /// What a model is asked.
@@ -108,6 +109,7 @@ struct PixelsForm {
     (status = 401, body = ProblemBody, content_type = "application/problem+json"),
     (status = 403, body = ProblemBody, content_type = "application/problem+json"),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 409, body = ProblemBody, content_type = "application/problem+json"),
     (status = 413, body = ProblemBody, content_type = "application/problem+json"),
     (status = 415, body = ProblemBody, content_type = "application/problem+json"),
     (status = 422, body = ProblemBody, content_type = "application/problem+json"),
@@ -138,6 +140,11 @@ async fn infer(
         Some(ms) => return Err(Error::Request(format!("deadline_ms {ms} is not within 1 to 60000"))),
         None => None,
     };
+    let stream = match (query.stream, query.last) {
+        (Some(key), last) => Some(StreamRequest { key, last }),
+        (None, true) => return Err(Error::Request("`last` goes with `stream`".to_owned())),
+        (None, false) => None,
+    };
     let request = InferRequest {
         namespace: namespace(query.namespace.as_deref())?,
         model: model.parse()?,
@@ -145,6 +152,7 @@ async fn infer(
         deadline,
         subject: query.subject,
         cause: query.cause.map(Seq),
+        stream,
         by: principal.name,
     };
     Ok(Json(shared.models.infer(request).await?.into()))
@@ -156,29 +164,19 @@ fn json_samples(body: &[u8]) -> Result<Samples, Error> {
         return Err(Error::Request("the body must be a JSON object".to_owned()));
     }
     let body: InferBody = serde_json::from_slice(body).map_err(|error| Error::Request(error.to_string()))?;
-    if body.inputs.len() > MAX_INPUTS {
-        return Err(Error::Request(format!("{} inputs; at most {MAX_INPUTS} are taken", body.inputs.len())));
-    }
-    body.inputs.into_iter().map(|(name, form)| Ok((name.clone(), sample(&name, form)?))).collect()
+    let forms = body.inputs.into_iter().map(|(name, form)| (name, form.into())).collect();
+    form::samples(forms).map_err(|error| Error::Request(error.to_string()))
 }
 
-fn sample(name: &str, form: SampleForm) -> Result<Sample, Error> {
-    let shown: String = name.chars().take(64).collect();
-    let decode = |field: &str, text: String| {
-        let wrong = |error| Error::Request(format!("`{field}` of input `{shown}` is not base64: {error}"));
-        BASE64.decode(text).map(Bytes::from).map_err(wrong)
-    };
-    let SampleForm { image, bytes, pixels, tensor, shape } = form;
-    if shape.is_some() && tensor.is_none() {
-        return Err(Error::Request(format!("`shape` of input `{shown}` goes with `tensor`")));
-    }
-    match (image, bytes, pixels, tensor) {
-        (Some(text), None, None, None) => Ok(Sample::Picture(decode("image", text)?)),
-        (None, Some(text), None, None) => Ok(Sample::Bytes(decode("bytes", text)?)),
-        (None, None, Some(PixelsForm { width, height, channels, data }), None) => {
-            Ok(Sample::Pixels { width, height, channels, bytes: decode("pixels", data)? })
-        }
-        (None, None, None, Some(data)) => Ok(Sample::Numbers { shape, data }),
-        _ => Err(Error::Request(format!("input `{shown}` is given by one of `image`, `bytes`, `pixels`, `tensor`"))),
+impl From<SampleForm> for form::SampleForm {
+    fn from(form: SampleForm) -> Self {
+        let SampleForm { image, bytes, pixels, tensor, shape } = form;
+        let pixels = pixels.map(|PixelsForm { width, height, channels, data }| form::PixelsForm {
+            width,
+            height,
+            channels,
+            data,
+        });
+        Self { image, bytes, pixels, tensor, shape }
     }
 }

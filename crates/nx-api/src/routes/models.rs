@@ -6,8 +6,8 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use nx_control::ApplyOptions;
-use nx_models::{ArtifactSpec, Reference, Upload, Which};
-use nx_types::Namespace;
+use nx_models::{ArtifactSpec, DecisionFilter, Reference, Upload, Which};
+use nx_types::{Namespace, Seq};
 use serde::Deserialize;
 use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
@@ -17,8 +17,8 @@ use super::journal::namespace;
 use crate::{
     Error, ProblemBody, Shared, auth,
     extract::{Json, Path, Query},
-    upload,
-    views::models::{ModelBody, ModelsBody, PulledBody, RecordBody},
+    input, upload,
+    views::models::{ModelBody, ModelDecisionsBody, ModelsBody, PulledBody, RecordBody},
 };
 
 /// How often a change that met another one is tried again.
@@ -31,6 +31,8 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(pull))
         .routes(routes!(version, delete_version))
         .routes(routes!(file))
+        .routes(routes!(decisions))
+        .routes(routes!(decision_input))
         .routes(routes!(alias, delete_alias))
         .routes(routes!(rollback))
 }
@@ -270,6 +272,97 @@ async fn file(
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response())
 }
 
+/// Which decisions are listed.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct DecisionsQuery {
+    /// Only this version's.
+    #[serde(default, deserialize_with = "input::place")]
+    #[param(minimum = 1)]
+    version: Option<u64>,
+    /// Only those that are less sure than this.
+    #[param(minimum = 0)]
+    below: Option<f64>,
+    /// Most decisions; 50 when left out.
+    #[serde(default, deserialize_with = "input::limit")]
+    #[param(minimum = 1, maximum = 500)]
+    limit: Option<usize>,
+    /// Continue here, as the previous page's `next` says.
+    #[serde(default, deserialize_with = "input::place")]
+    cursor: Option<u64>,
+    /// The namespace; `default` when left out.
+    #[param(pattern = "^[a-z][a-z0-9-]{0,62}$")]
+    namespace: Option<String>,
+}
+
+/// What a model decided, the newest first: its answer, how sure it was, from which input.
+#[utoipa::path(get, path = "/api/models/{name}/decisions", tag = "models",
+    params(("name" = String, Path, description = "The model"), DecisionsQuery),
+    responses((status = 200, body = ModelDecisionsBody),
+    (status = 400, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 401, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 403, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 404, body = ProblemBody, content_type = "application/problem+json")))]
+async fn decisions(
+    State(shared): State<Shared>,
+    _: auth::Viewer,
+    Path(name): Path<String>,
+    Query(query): Query<DecisionsQuery>,
+) -> Result<Json<ModelDecisionsBody>, Error> {
+    let DecisionsQuery { version, below, limit, cursor, namespace: wanted } = query;
+    if version == Some(0) {
+        return Err(Error::Request("version 0 is none; versions count from 1".to_owned()));
+    }
+    if below.is_some_and(|below| below.is_nan() || below < 0.0) {
+        return Err(Error::Request("`below` must be a number from 0".to_owned()));
+    }
+    let version = version.map(|version| u32::try_from(version).unwrap_or(u32::MAX));
+    let filter = DecisionFilter { version, below, before: cursor.map(Seq), limit };
+    Ok(Json(shared.models.decisions(&namespace(wanted.as_deref())?, &name, filter).await?.into()))
+}
+
+/// Which input of which decision.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+struct InputPath {
+    /// The model.
+    name: String,
+    /// The decision's place in the log.
+    #[param(minimum = 0)]
+    decision: u64,
+    /// The input's place among the decision's inputs, from 0.
+    #[param(minimum = 0, maximum = 64)]
+    input: usize,
+}
+
+/// An input of a decision, as it was given: a picture, a file's bytes, pixels, or JSON.
+#[utoipa::path(get, path = "/api/models/{name}/decisions/{decision}/inputs/{input}", tag = "models", params(InputPath, InQuery),
+    responses((status = 200, description = "The input", content((String = "image/png"), (String = "image/jpeg"), (String = "application/json"), (String = "application/octet-stream"))),
+    (status = 400, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 401, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 403, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 404, body = ProblemBody, content_type = "application/problem+json")))]
+async fn decision_input(
+    State(shared): State<Shared>,
+    _: auth::Viewer,
+    Path(path): Path<InputPath>,
+    Query(query): Query<InQuery>,
+) -> Result<Response, Error> {
+    let namespace = namespace(query.namespace.as_deref())?;
+    let found = shared.models.input(&namespace, &path.name, Seq(path.decision), path.input).await?;
+    let missing = || Error::NotFound(format!("input {} of decision {}", path.input, path.decision));
+    let (media, bytes) = found.ok_or_else(missing)?;
+    // What a browser makes something of is said only where the bytes were found to be that.
+    let media = match media.as_str() {
+        "image/png" => "image/png",
+        "image/jpeg" => "image/jpeg",
+        "application/json" => "application/json",
+        _ => "application/octet-stream",
+    };
+    Ok(([(header::CONTENT_TYPE, media)], bytes).into_response())
+}
+
 /// Deletes a version to which no alias points: its file and its key too.
 #[utoipa::path(delete, path = "/api/models/{name}/versions/{version}", tag = "models", params(VersionPath, InQuery),
     responses((status = 200, body = ModelBody),
@@ -311,14 +404,28 @@ async fn delete(
     Query(query): Query<InQuery>,
 ) -> Result<StatusCode, Error> {
     let namespace = namespace(query.namespace.as_deref())?;
-    let view = shared.models.show(&namespace, &name)?;
-    let options = ApplyOptions { dry_run: false, by: principal.name.clone() };
-    shared.control.delete(&namespace, "Artifact", &name, None, &options).await?;
-    shared.declare(&namespace).await;
-    for version in &view.spec.versions {
-        shared.models.erase(&namespace, &name, version.version, &principal.name).await?;
-    }
+    remove(&shared, &namespace, &name, &principal.name).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Removes an artifact, by whatever way it was asked: the resource, and of each version file, row and key. Broken off in the
+/// midst of it and asked for again, it goes on.
+pub(super) async fn remove(shared: &Shared, namespace: &Namespace, name: &str, by: &str) -> Result<(), Error> {
+    let versions = shared.models.stored(namespace, name).await?;
+    if versions.is_empty() {
+        shared.models.show(namespace, name)?;
+    }
+    let options = ApplyOptions { dry_run: false, by: by.to_owned() };
+    match shared.control.delete(namespace, "Artifact", name, None, &options).await {
+        Ok(_) => {}
+        Err(nx_control::Error::NotFound { .. }) if !versions.is_empty() => {}
+        Err(error) => return Err(error.into()),
+    }
+    shared.declare(namespace).await;
+    for version in versions {
+        shared.models.erase(namespace, name, version, by).await?;
+    }
+    Ok(())
 }
 
 /// Which alias.

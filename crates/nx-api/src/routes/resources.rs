@@ -271,7 +271,7 @@ struct DeleteQuery {
     namespace: Option<String>,
 }
 
-/// Deletes a resource.
+/// Deletes a resource; of a model, the files and keys of its versions too.
 #[utoipa::path(delete, path = "/api/resources/{kind}/{name}", tag = "resources",
     params(("kind" = String, Path, description = "The kind or its plural"), ("name" = String, Path, description = "The name"), DeleteQuery),
     responses((status = 204),
@@ -287,6 +287,11 @@ async fn delete(
     Query(query): Query<DeleteQuery>,
 ) -> Result<StatusCode, Error> {
     let namespace = namespace(query.namespace.as_deref())?;
+    if shared.control.registry().kind(&kind)?.kind == "Artifact" {
+        // Its versions' files and keys go with it.
+        super::models::remove(&shared, &namespace, &name, &principal.name).await?;
+        return Ok(StatusCode::NO_CONTENT);
+    }
     let options = ApplyOptions { dry_run: false, by: principal.name };
     shared.control.delete(&namespace, &kind, &name, None, &options).await?;
     shared.declare(&namespace).await;

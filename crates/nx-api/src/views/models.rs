@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use nx_models::{
-    ArtifactView, ClassView, DetectionView, Inference, OutputView, Record, Standing, TextView,
+    ArtifactView, ClassView, DecisionView, Decisions, DetectionView, Inference, InputView, OutputView, Record,
+    Standing, TextView,
     kind::{Parent, Version},
 };
-use nx_types::{BlobId, Seq};
+use nx_types::{BlobId, Seq, Timestamp};
 use serde::Serialize;
 use serde_json::{Value, value::RawValue};
 use utoipa::ToSchema;
@@ -182,6 +183,110 @@ impl From<Record> for RecordBody {
     }
 }
 
+/// What a model decided.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ModelDecisionsBody {
+    /// The decisions, the newest first.
+    items: Vec<ModelDecisionBody>,
+    /// Where the next page begins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, value_type = Option<text::Seq>)]
+    next: Option<Seq>,
+}
+
+/// A decision of a model.
+#[derive(Debug, Serialize, ToSchema)]
+struct ModelDecisionBody {
+    /// Its place in the log.
+    #[schema(value_type = text::Seq)]
+    decision: Seq,
+    /// When it was made.
+    #[schema(value_type = text::Instant)]
+    time: Timestamp,
+    /// What it is about.
+    subject: String,
+    /// The version.
+    version: u32,
+    /// The alias by which it was found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    alias: Option<String>,
+    /// `original`, or how the version was made from another.
+    variant: String,
+    /// The engine.
+    engine: String,
+    /// The answer, where the model says one thing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    label: Option<String>,
+    /// How sure it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    confidence: Option<f64>,
+    /// Who asked.
+    by: String,
+    /// Microseconds from the request to the answer.
+    took_us: u64,
+    /// What was given.
+    inputs: Vec<InputBody>,
+    /// What whoever asked would have carried on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    context: Option<Value>,
+}
+
+/// An input of a decision.
+#[derive(Debug, Serialize, ToSchema)]
+struct InputBody {
+    /// Its name; empty for the only input of a model that has one.
+    name: String,
+    /// `image/png`, `image/jpeg`, `pixels`, `application/json` or `application/octet-stream`.
+    media: String,
+    /// How many bytes.
+    bytes: u64,
+    /// Their SHA-256.
+    #[schema(value_type = text::Digest)]
+    sha256: String,
+    /// Of pixels: rows, columns, channels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    shape: Option<Vec<usize>>,
+    /// Whether the input itself was kept, or its digest alone.
+    kept: bool,
+}
+
+impl From<Decisions> for ModelDecisionsBody {
+    fn from(page: Decisions) -> Self {
+        let input = |input: InputView| InputBody {
+            kept: input.kept(),
+            name: input.name,
+            media: input.media,
+            bytes: input.bytes,
+            sha256: input.sha256,
+            shape: input.shape,
+        };
+        let item = |view: DecisionView| {
+            let DecisionView { place, time, subject, said } = view;
+            ModelDecisionBody {
+                decision: place,
+                time,
+                subject,
+                version: said.version,
+                alias: said.alias,
+                variant: said.variant,
+                engine: said.engine,
+                label: said.label,
+                confidence: said.confidence,
+                by: said.by,
+                took_us: said.took_us,
+                inputs: said.inputs.into_iter().map(input).collect(),
+                context: said.context,
+            }
+        };
+        Self { items: page.items.into_iter().map(item).collect(), next: page.next }
+    }
+}
+
 /// What a model answered.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct InferenceBody {
@@ -214,14 +319,30 @@ pub(crate) struct InferenceBody {
     ran_us: u64,
     /// How many requests were run together.
     batch: usize,
+    /// Of a stream: which of its requests this was, from 1. A 1 where more was expected says that the stream was forgotten.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    step: Option<u64>,
 }
 
 impl From<Inference> for InferenceBody {
     fn from(inference: Inference) -> Self {
-        let Inference { decision, model, version, alias, engine, label, confidence, outputs, queued_us, ran_us, batch } =
-            inference;
+        let Inference {
+            decision,
+            model,
+            version,
+            alias,
+            engine,
+            label,
+            confidence,
+            outputs,
+            queued_us,
+            ran_us,
+            batch,
+            step,
+        } = inference;
         let outputs = outputs.into_iter().map(|(name, output)| (name, output.into())).collect();
-        Self { decision, model, version, alias, engine, label, confidence, outputs, queued_us, ran_us, batch }
+        Self { decision, model, version, alias, engine, label, confidence, outputs, queued_us, ran_us, batch, step }
     }
 }
 

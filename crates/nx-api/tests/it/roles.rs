@@ -29,6 +29,8 @@ const LEAST: &str = "
     viewer   GET /api/resources/{kind}/{name}
     viewer   GET /api/models
     viewer   GET /api/models/{name}
+    viewer   GET /api/models/{name}/decisions
+    viewer   GET /api/models/{name}/decisions/{decision}/inputs/{input}
     viewer   GET /api/models/{name}/versions/{version}
     viewer   GET /api/models/{name}/versions/{version}/file
     viewer   GET /api/runs

@@ -1,4 +1,4 @@
-//! `Reflex`: on an event that meets a condition, start a run or write another event.
+//! `Reflex`: on an event that meets a condition, start a run, write another event or ask a model.
 
 use nx_types::{Duration, EventType, FieldError, kind::Spec};
 use schemars::JsonSchema;
@@ -43,6 +43,9 @@ pub struct ReflexSpec {
     /// Writes an event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub emit: Option<EmitAction>,
+    /// Asks a model, once per event; its answer is an event `model.decided`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub infer: Option<InferAction>,
 }
 
 fn by_subject() -> String {
@@ -122,6 +125,27 @@ pub struct EmitAction {
     pub data: Value,
 }
 
+/// A model to ask.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InferAction {
+    /// The model: `NAME`, `NAME@ALIAS` or `NAME@VERSION`.
+    pub model: String,
+    /// What the decision is about, `parcel/P88`: a text with `${…}`.
+    #[serde(default = "by_subject")]
+    pub subject: String,
+    /// What is given for the input of a model that has one: one of `image`, `bytes`, `pixels`, `tensor`, as `POST /api/infer`
+    /// takes it, with `${…}` in its texts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Value>,
+    /// What is given for each input, by its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inputs: Option<Value>,
+    /// What the decision carries on, 1 KiB at most, with `${…}` in its texts: for whoever listens to it.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub context: Value,
+}
+
 impl Spec for ReflexSpec {
     fn validate(&self) -> Vec<FieldError> {
         let mut errors = Vec::new();
@@ -133,12 +157,26 @@ impl Spec for ReflexSpec {
             let message = format!("`{own}` is what reflexes write themselves; listen to what they emit instead");
             errors.push(FieldError::new("/spec/on", message));
         }
-        match (&self.run, &self.emit) {
-            (None, None) => errors.push(FieldError::new("/spec", "needs `run` or `emit`: what to do when it fires")),
-            (Some(_), Some(_)) => {
-                errors.push(FieldError::new("/spec/emit", "stands beside `run`; a reflex does one thing"));
+        let actions = [("run", self.run.is_some()), ("emit", self.emit.is_some()), ("infer", self.infer.is_some())];
+        let mut given = actions.iter().filter(|(_, given)| *given).map(|(name, _)| name);
+        match (given.next(), given.next()) {
+            (None, _) => {
+                errors.push(FieldError::new("/spec", "needs `run`, `emit` or `infer`: what to do when it fires"));
+            }
+            (Some(first), Some(second)) => {
+                let message = format!("stands beside `{first}`; a reflex does one thing");
+                errors.push(FieldError::new(format!("/spec/{second}"), message));
             }
             _ => {}
+        }
+        if let Some(infer) = &self.infer {
+            if infer.model.is_empty() || infer.model.len() > 128 {
+                errors.push(FieldError::new("/spec/infer/model", "must be `NAME`, `NAME@ALIAS` or `NAME@VERSION`"));
+            }
+            if infer.input.is_some() == infer.inputs.is_some() {
+                let message = "needs `input`, for a model that has one, or `inputs`, by their names";
+                errors.push(FieldError::new("/spec/infer", message));
+            }
         }
         if self.run.as_ref().is_some_and(|run| run.agent.is_empty() || run.agent.len() > 63) {
             errors.push(FieldError::new("/spec/run/agent", "must be the name of an agent"));

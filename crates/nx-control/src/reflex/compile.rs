@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use nx_types::{Duration, EventType, FieldError, Header, Label, LabelId};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::{
     expression::{Bindings, ExpressionError, Template},
-    kinds::reflex::{EmitAction, ReflexSpec, RunAction, WindowSpec, at, single},
+    kinds::reflex::{EmitAction, InferAction, ReflexSpec, RunAction, WindowSpec, at, single},
 };
 
 /// What expressions see before the window is known.
@@ -42,13 +42,28 @@ pub(crate) struct Window {
 pub(crate) enum Action {
     Run { agent: String, key: Option<Template>, input: Template },
     Emit { kind: EventType, subject: Template, data: Template },
+    Infer { model: String, subject: Template, field: &'static str, given: Template, context: Option<Template> },
 }
 
 /// What to do about one event.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Rendered {
-    Run { agent: String, key: Option<String>, input: Value },
-    Emit { kind: EventType, subject: String, data: Value },
+    Run {
+        agent: String,
+        key: Option<String>,
+        input: Value,
+    },
+    Emit {
+        kind: EventType,
+        subject: String,
+        data: Value,
+    },
+    /// `request` is what the event `model.requested` says.
+    Infer {
+        model: String,
+        subject: String,
+        request: Value,
+    },
 }
 
 impl Program {
@@ -57,10 +72,11 @@ impl Program {
         let by = collect(&mut errors, template(&Value::from(spec.by.as_str()), EVENT, "/spec/by"));
         let when = spec.when.as_deref().map(|text| collect(&mut errors, single(text, ALL, "/spec/when")));
         let window = spec.window.as_ref().map(|window| Window::compile(window, &mut errors));
-        let action = match (&spec.run, &spec.emit) {
-            (Some(run), _) => Action::run(run, &mut errors),
-            (None, Some(emit)) => Action::emit(emit, &mut errors),
-            (None, None) => None,
+        let action = match (&spec.run, &spec.emit, &spec.infer) {
+            (Some(run), _, _) => Action::run(run, &mut errors),
+            (None, Some(emit), _) => Action::emit(emit, &mut errors),
+            (None, None, Some(infer)) => Action::infer(infer, &mut errors),
+            (None, None, None) => None,
         };
         let (Some(by), Some(action), true) = (by, action, errors.is_empty()) else { return Err(errors) };
         Ok(Self {
@@ -111,6 +127,25 @@ impl Action {
         Some(Self::Emit { kind: spec.kind.clone(), subject: subject?, data: data? })
     }
 
+    fn infer(spec: &InferAction, errors: &mut Vec<FieldError>) -> Option<Self> {
+        let subject = template(&Value::from(spec.subject.as_str()), ALL, "/spec/infer/subject");
+        let subject = collect(errors, subject);
+        let (field, given) = match &spec.inputs {
+            Some(inputs) => ("inputs", inputs),
+            None => ("input", spec.input.as_ref()?),
+        };
+        let given = collect(errors, template(given, ALL, &format!("/spec/infer/{field}")));
+        let carried = (!spec.context.is_null()).then(|| template(&spec.context, ALL, "/spec/infer/context"));
+        let context = carried.map(|context| collect(errors, context));
+        Some(Self::Infer {
+            model: spec.model.clone(),
+            subject: subject?,
+            field,
+            given: given?,
+            context: context.flatten(),
+        })
+    }
+
     pub(crate) fn render(&self, input: &Bindings) -> Result<Rendered, ExpressionError> {
         Ok(match self {
             Self::Run { agent, key, input: template } => Rendered::Run {
@@ -120,6 +155,17 @@ impl Action {
             },
             Self::Emit { kind, subject, data } => {
                 Rendered::Emit { kind: kind.clone(), subject: subject.render_text(input)?, data: data.render(input)? }
+            }
+            Self::Infer { model, subject, field, given, context } => {
+                let subject = subject.render_text(input)?;
+                let mut request = Map::new();
+                request.insert("model".to_owned(), Value::from(model.as_str()));
+                request.insert("subject".to_owned(), Value::from(subject.as_str()));
+                request.insert((*field).to_owned(), given.render(input)?);
+                if let Some(context) = context {
+                    request.insert("context".to_owned(), context.render(input)?);
+                }
+                Rendered::Infer { model: model.clone(), subject, request: request.into() }
             }
         })
     }

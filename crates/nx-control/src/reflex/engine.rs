@@ -307,7 +307,7 @@ fn check(wanted: Wanted, max_event_bytes: usize) -> Result<Wanted, Failure> {
             }
             input
         }
-        Rendered::Emit { subject, data, .. } => {
+        Rendered::Emit { subject, data, .. } | Rendered::Infer { subject, request: data, .. } => {
             Subject::new(subject).map_err(|err| Failure::action(err.to_string()))?;
             data
         }
@@ -376,6 +376,12 @@ fn fire(
             data["emit"] = json!({ "type": kind, "subject": subject });
             let subject = Subject::new(subject).map_err(|err| Error::damaged("a rendered subject", err))?;
             (kind.clone(), subject, content.clone())
+        }
+        Rendered::Infer { model, subject, request } => {
+            data["infer"] = json!({ "model": model, "subject": subject });
+            let mut content = request.clone();
+            content["by"] = Value::from(reflex.subject.as_str());
+            (event_type("model.requested")?, reflex.subject.clone(), content)
         }
     };
     let fired = derived(event, event_type("reflex.fired")?, reflex.subject.clone(), &data, label.clone());

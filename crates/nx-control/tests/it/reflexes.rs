@@ -191,3 +191,36 @@ async fn only_the_named_source_counts_and_its_label_stays() {
     assert_eq!(requested[0].header.label, Some(Label::untrusted("source/shop").id()));
     stage.close().await;
 }
+
+#[tokio::test]
+async fn a_model_is_asked_once_per_event_with_what_the_event_holds() {
+    let dir = folder();
+    let stage = Stage::start(dir.path(), &[]);
+    stage
+        .apply(
+            "
+kind: Reflex
+metadata: {name: read}
+spec:
+  on: camera.frame
+  when: \"${event.data.camera == 'cam0'}\"
+  infer: {model: digits@live, input: {image: '${event.data.image}'}, context: {camera: '${event.data.camera}'}}
+",
+        )
+        .await;
+    stage.wait_reason("Reflex", "read", "Watching").await;
+    stage.emit("camera.frame", "parcel/P0", 0, &json!({ "camera": "cam1", "image": "AAAA" })).await;
+    stage.emit("camera.frame", "parcel/P1", 1, &json!({ "camera": "cam0", "image": "AQID" })).await;
+    let requested = stage.wait("model.requested", 1).await;
+    assert_eq!(
+        data(&requested[0]),
+        json!({ "model": "digits@live", "subject": "parcel/P1", "input": { "image": "AQID" },
+            "context": { "camera": "cam0" }, "by": "reflex/read" })
+    );
+    let fired = stage.wait("reflex.fired", 1).await;
+    assert_eq!(requested[0].header.causation, Causation::Local(fired[0].seq()));
+    assert_eq!(data(&fired[0])["infer"], json!({ "model": "digits@live", "subject": "parcel/P1" }));
+    stage.settle().await;
+    assert_eq!(stage.events("model.requested").len(), 1);
+    stage.close().await;
+}

@@ -50,6 +50,18 @@ impl Stateful {
         self.now = self.states.iter().map(|state| state.first.clone()).collect();
     }
 
+    /// The state that the next run begins with.
+    pub fn state(&self) -> &[Tensor] {
+        &self.now
+    }
+
+    /// Goes on from a state that [`Self::state`] gave.
+    pub fn resume(&mut self, state: Vec<Tensor>) {
+        if state.len() == self.states.len() {
+            self.now = state;
+        }
+    }
+
     /// Runs one step. Give the inputs that are no states; all outputs come back.
     ///
     /// # Errors

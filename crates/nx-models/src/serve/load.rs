@@ -12,14 +12,17 @@ use nx_infer::{
 };
 
 use super::{
-    Key,
+    Key, StreamRequest,
     queue::Queue,
+    streams::{Streams, Turn},
     work::{Worker, run_alone, run_together},
 };
 use crate::{Error, Options, kind::Serving, store::Record};
 
 /// Plans that are kept, in engines that plan for a shape: one for each size of a batch.
 const PLANS: usize = 8;
+/// Longest name of a stream, in bytes.
+const MAX_STREAM_KEY: usize = 128;
 /// Sides of the picture that the first runs get.
 const SIDE: usize = 64;
 /// How far answers of a batch may lie from those of single runs, as a part of the value.
@@ -31,6 +34,8 @@ pub(crate) struct Loaded {
     engine: &'static str,
     batches: bool,
     queue: Arc<Queue>,
+    /// None where the model has no states.
+    streams: Option<Arc<Streams>>,
 }
 
 impl Drop for Loaded {
@@ -106,7 +111,9 @@ impl Loaded {
     ) -> Result<Self, Error> {
         let queue = Arc::new(Queue::default());
         // From here on the threads end with it.
-        let loaded = Self { engine, batches, queue: queue.clone() };
+        let streams = || Arc::new(Streams::new(key.model(), serving.streams as usize, serving.stream_idle.to_std()));
+        let streams = (!manifest.states.is_empty()).then(streams);
+        let loaded = Self { engine, batches, queue: queue.clone(), streams };
         for session in sessions {
             let most = if batches { serving.batch as usize } else { 1 };
             let (manifest, queue, wait) = (manifest.clone(), queue.clone(), serving.wait.to_std());
@@ -118,6 +125,16 @@ impl Loaded {
                 .map_err(|error| Error::damaged("a model's thread", error))?;
         }
         Ok(loaded)
+    }
+
+    /// A request's turn in its stream.
+    pub(super) fn turn(&self, stream: &StreamRequest) -> Result<Turn, Error> {
+        if stream.key.is_empty() || stream.key.len() > MAX_STREAM_KEY {
+            let reason = format!("must have 1 to {MAX_STREAM_KEY} bytes");
+            return Err(Error::invalid("stream", &stream.key, reason));
+        }
+        let none = || Error::invalid("stream", &stream.key, "goes with models that have `states`; this one has none");
+        self.streams.as_ref().ok_or_else(none)?.enter(&stream.key, stream.last)
     }
 
     pub(super) fn queue(&self) -> &Queue {

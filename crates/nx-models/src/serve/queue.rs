@@ -11,7 +11,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::Done;
+use super::{Done, streams::Turn};
 use crate::{Error, input::Samples};
 
 /// A request, on its way to a thread.
@@ -21,6 +21,8 @@ pub(crate) struct Job {
     pub(crate) queued: Instant,
     pub(crate) deadline: Instant,
     pub(crate) reply: oneshot::Sender<Result<Done, Error>>,
+    /// Its turn in a stream.
+    pub(crate) turn: Option<Turn>,
     /// Given back when the request is over.
     pub(crate) permit: OwnedSemaphorePermit,
 }

@@ -10,7 +10,7 @@ use std::{
 use nx_infer::{Manifest, Tensor, engine::Stateful, process};
 use tokio::time::Instant;
 
-use super::{Done, Job, batch, queue::Queue};
+use super::{Done, Job, batch, queue::Queue, streams::Turn};
 use crate::{
     Error,
     answer::OutputView,
@@ -104,10 +104,10 @@ impl Worker {
                 return true;
             }
         }
-        for ready in group {
-            let result = run_alone(&mut self.session, &ready.prepared.tensors);
-            let broken = matches!(&result, Err(nx_infer::Error::Engine { reason, .. }) if reason.contains("panicked"));
-            let answer = result.map_err(Error::from).and_then(|outputs| self.outputs(&ready, outputs));
+        for mut ready in group {
+            let result = run_next(&mut self.session, &ready.prepared.tensors, ready.job.turn.as_mut());
+            let broken = matches!(&result, Err(Error::Infer(nx_infer::Error::Engine { reason, .. })) if reason.contains("panicked"));
+            let answer = result.and_then(|outputs| self.outputs(&ready, outputs));
             finish(ready, self.session.session().engine(), answer, 1);
             if broken {
                 return false;
@@ -136,10 +136,11 @@ impl Worker {
     }
 }
 
-fn finish(ready: Ready, engine: &'static str, answer: Result<Vec<(String, OutputView)>, Error>, batch: usize) {
+fn finish(mut ready: Ready, engine: &'static str, answer: Result<Vec<(String, OutputView)>, Error>, batch: usize) {
     let queued = ready.begun - ready.job.queued;
     let ran = ready.begun.elapsed();
-    ready.job.answer(answer.map(|outputs| Done { engine, outputs, queued, ran, batch }));
+    let turn = ready.job.turn.take();
+    ready.job.answer(answer.map(|outputs| Done { engine, outputs, queued, ran, batch, turn }));
 }
 
 /// One request; states begin anew with each.
@@ -147,6 +148,23 @@ pub(super) fn run_alone(session: &mut Stateful, tensors: &[(String, Tensor)]) ->
     session.reset();
     let named: Vec<(&str, &Tensor)> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
     session.run(&named)
+}
+
+/// One request, from where its stream stands.
+fn run_next(
+    session: &mut Stateful,
+    tensors: &[(String, Tensor)],
+    turn: Option<&mut Turn>,
+) -> Result<Vec<Tensor>, Error> {
+    let Some(turn) = turn else { return Ok(run_alone(session, tensors)?) };
+    session.reset();
+    if let Some(state) = turn.state() {
+        session.resume(state.to_vec());
+    }
+    let named: Vec<(&str, &Tensor)> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    let outputs = session.run(&named)?;
+    turn.ran(session.state())?;
+    Ok(outputs)
 }
 
 /// Several requests of one row each, as one run: the outputs of each. `None` where it cannot be done.

@@ -3,6 +3,8 @@
 #![expect(clippy::expect_used, reason = "what a test relies on fails the test")]
 
 mod refused;
+mod requests;
 mod serving;
 mod store;
+mod streams;
 mod support;

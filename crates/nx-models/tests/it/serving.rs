@@ -37,7 +37,7 @@ async fn a_decision_says_what_which_how_sure_and_from_what() {
     }
     assert_eq!(data["inputs"][0]["base64"], "AP8A/w==");
     assert_eq!(data["inputs"][0]["shape"], json!([2, 2, 1]));
-    assert_eq!(data["outputs"]["scores"]["rows"][0][0]["label"], "right");
+    assert_eq!(data["outputs"]["scores"]["classes"][0][0]["label"], "right");
     stage.close().await;
 }
 

@@ -112,6 +112,7 @@ pub(crate) fn request(model: &str, samples: Samples) -> InferRequest {
         deadline: None,
         subject: None,
         cause: None,
+        stream: None,
         by: "tester".to_owned(),
     }
 }
@@ -139,6 +140,26 @@ pub(crate) fn over_time() -> Model {
     build.output(&y, DType::F32, &["time".into(), 2.into()]);
     build.finish().expect("a model")
 }
+
+/// The sum of all that a stream has brought: what comes out as `total` goes in as `before`.
+pub(crate) fn adding() -> Model {
+    let mut build = Builder::new("adding", 17);
+    let x = build.input("x", DType::F32, &[1.into(), 2.into()]);
+    let before = build.input("before", DType::F32, &[1.into(), 2.into()]);
+    let total = build.node("Add", "total", &[&x, &before], &[]);
+    let twice = build.node("Add", "y", &[&total, &total], &[]);
+    build.output(&twice, DType::F32, &[1.into(), 2.into()]);
+    build.output(&total, DType::F32, &[1.into(), 2.into()]);
+    build.finish().expect("a model")
+}
+
+pub(crate) const ADDING: &str = "
+name: adding
+licence: Apache-2.0
+inputs: [{ name: x, dtype: f32, shape: [1, 2] }]
+outputs: [{ name: y, dtype: f32, shape: [1, 2] }]
+states: [{ input: before, output: total, dtype: f32, shape: [1, 2] }]
+";
 
 /// The reciprocal, infinite at zero.
 pub(crate) fn reciprocal() -> Model {

@@ -45,6 +45,8 @@ impl Engine {
             Action::Dispatch(dispatch) => self.dispatch(run, *dispatch),
             // Answered where it was asked.
             Action::Guarded(_) => {}
+            // Asked by the same commit.
+            Action::AskModel { .. } => {}
             // The child was created by the same commit, or is there since an earlier one.
             Action::StartChild { run: child, .. } => self.arrange(child),
             Action::CancelChild { run: child, reason } => self.cancel_child(run, child, reason),

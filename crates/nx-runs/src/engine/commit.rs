@@ -5,16 +5,17 @@ use std::sync::LazyLock;
 
 use neuraxis_sdk::frames::{Grant, Outcome};
 use nx_journal::{Cause, Commit, NewEvent, Precondition, Put, Receipt};
-use nx_types::{ApprovalId, EventType, Namespace, RunId, Seq, SharedLabel};
+use nx_types::{ApprovalId, EventType, Namespace, RunId, Seq, SharedLabel, Subject};
 
 use super::{
     Engine, Output, Response, SessionId, Ticket, Token, fold, guard, rows,
     runs::datum,
     slot::{Causes, Slot},
+    watch::REQUESTED,
 };
 use crate::{
     error::Error,
-    machine::{Action, Decision, RunEvent, SCHEMA},
+    machine::{Action, Decision, Json, RunEvent, SCHEMA},
 };
 
 /// A commit on its way.
@@ -248,6 +249,7 @@ impl Engine {
         let emitted = self.label(slot, events, first)?;
         let marks = self.add_events(&mut commit, slot, events, first, (cause, &emitted))?;
         let mut runs = vec![Prepared { run: slot.id(), marks, child: None }];
+        let own = commit.events.len().saturating_sub(1);
         for action in actions {
             if let Action::StartChild { step, run, agent, input } = action {
                 if self.runs.contains_key(run) {
@@ -259,7 +261,36 @@ impl Engine {
                 runs.push(self.add_child(&mut commit, child, Cause::Within(place))?);
             }
         }
+        for action in actions {
+            if let Action::AskModel { step, model, args } = action {
+                let args = datum(slot, args, events, first)?;
+                let event = self.ask_model(slot, *step, model, &args, own)?;
+                commit.events.push(event);
+            }
+        }
         Ok((commit, runs))
+    }
+
+    /// The event by which a step asks a model. Its answer comes as an event too.
+    fn ask_model(&self, slot: &mut Slot, step: u64, model: &str, args: &Json, place: usize) -> Result<NewEvent, Error> {
+        let label = self.child_labels(slot, args)?.joined();
+        let run = slot.run.id();
+        let mut data = match &**args {
+            serde_json::Value::Object(fields) => fields.clone(),
+            _ => serde_json::Map::new(),
+        };
+        data.insert("model".to_owned(), model.into());
+        data.insert("by".to_owned(), format!("run/{run}").into());
+        data.insert("asked".to_owned(), serde_json::json!({ "run": run, "step": step }));
+        let name = model.split('@').next().unwrap_or_default();
+        let subject = Subject::new(&format!("model/{name}")).or_else(|_odd| Subject::new("model"))?;
+        let data = serde_json::Value::from(data).to_string().into_bytes();
+        let mut event = NewEvent::new(slot.namespace.clone(), event_type("model.requested")?, subject, data);
+        event.data_subject = Some(slot.subject.to_string());
+        event.causation = Cause::Within(place);
+        event.trace = slot.trace;
+        event.label = (label != *REQUESTED).then_some(label);
+        Ok(event)
     }
 
     /// Adds a run's events, and the rows that change with them. `emitted` are the labels of the agent's own events, by place.

@@ -149,6 +149,7 @@ pub(crate) fn waiting_for(name: Option<&str>, wait: &Wait) -> String {
         Wait::Sleep { until } => format!("sleep until {until}"),
         Wait::Signal { .. } => format!("signal {}", name.unwrap_or("")).trim_end().to_owned(),
         Wait::Child { run } => format!("run {run}"),
+        Wait::Model => format!("model {}", name.unwrap_or("")).trim_end().to_owned(),
         Wait::Approval { id } => format!("approval {id}"),
         Wait::Ask { id, why } => format!("ruling {id} ({})", why.as_str()),
     }

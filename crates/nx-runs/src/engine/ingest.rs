@@ -43,7 +43,11 @@ impl Engine {
 
     pub(super) fn ingest_step(&self, step: &mut Step) -> Result<(), Error> {
         let args = match &mut step.body {
-            Body::Code { args, .. } | Body::Tool { args } | Body::Approval { args } | Body::Emit { args } => Some(args),
+            Body::Code { args, .. }
+            | Body::Tool { args }
+            | Body::Approval { args }
+            | Body::Infer { args }
+            | Body::Emit { args } => Some(args),
             Body::Child { input, .. } => Some(input),
             Body::Sleep { .. } | Body::Signal { .. } | Body::Now | Body::Random | Body::Uuid => None,
         };

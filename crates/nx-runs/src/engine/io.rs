@@ -6,7 +6,7 @@ use nx_journal::Commit;
 use nx_types::{ApprovalId, Namespace, Problem, RunId};
 
 use super::{
-    request::{ForkRequest, Ruling, SessionRequest, SignalRequest, StartRequest, Started},
+    request::{ForkRequest, ModelAnswer, Ruling, SessionRequest, SignalRequest, StartRequest, Started},
     view::{ProgressView, WorkerView},
 };
 use crate::{
@@ -118,6 +118,8 @@ pub enum Request {
         /// The signal.
         signal: SignalRequest,
     },
+    /// A model has answered a step.
+    Answered(Box<ModelAnswer>),
     /// Re-open a failed run.
     Retry {
         /// The namespace.

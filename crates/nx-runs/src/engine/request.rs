@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use nx_journal::Cause;
-use nx_types::{Digest, Namespace, RunId, SharedLabel, Timestamp, TraceParent};
+use nx_types::{Digest, Namespace, RunId, Seq, SharedLabel, Timestamp, TraceParent};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::view::{Inbox, RunStatus};
-use crate::machine::GuardSession;
+use crate::machine::{GuardSession, Recorded};
 
 /// Asks for a new run.
 #[derive(Debug, Clone, PartialEq)]
@@ -91,6 +91,23 @@ pub struct ForkRequest {
     pub live: bool,
     /// Who asks.
     pub by: String,
+}
+
+/// A model has answered a step of a run, or will not.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelAnswer {
+    /// The namespace.
+    pub namespace: Namespace,
+    /// The run.
+    pub run: RunId,
+    /// The step that asked.
+    pub step: u64,
+    /// The place of the event that says so.
+    pub place: Seq,
+    /// The label of the answer; `None` for a trusted one.
+    pub label: Option<SharedLabel>,
+    /// What came of it.
+    pub outcome: Recorded,
 }
 
 /// A signal to a run.

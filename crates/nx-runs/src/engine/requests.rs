@@ -11,7 +11,7 @@ use super::{
     commit::Pending,
     ingest,
     loading::Loaded,
-    request::{Ruling, SignalRequest, StartRequest, Started},
+    request::{ModelAnswer, Ruling, SignalRequest, StartRequest, Started},
     rows,
     slot::Beat,
     view::ProgressView,
@@ -33,6 +33,7 @@ impl Engine {
                 Ok(())
             }
             Request::Signal { namespace, run, signal } => self.signal(ticket, &namespace, run, signal),
+            Request::Answered(answer) => self.answered(ticket, *answer),
             Request::Retry { namespace, run, by } => {
                 self.ask(&namespace, run, Command::Retry { by }, ticket);
                 Ok(())
@@ -193,6 +194,31 @@ impl Engine {
         };
         let payload = Arc::new(signal.payload);
         self.ask(namespace, run, Command::Signal { id, name: signal.name, payload, by: signal.by }, ticket);
+        Ok(())
+    }
+
+    /// A model has answered. Told twice, it counts once.
+    fn answered(&mut self, ticket: Ticket, answer: ModelAnswer) -> Result<(), Error> {
+        let (namespace, run, step) = (answer.namespace.clone(), answer.run, answer.step);
+        if self.load(&namespace, run)? == Loaded::Later {
+            self.once_loaded(run, Some(ticket), move |engine| {
+                if let Err(error) = engine.answered(ticket, answer) {
+                    engine.out.push(Output::Reply { ticket, answer: Err(error) });
+                }
+            });
+            return Ok(());
+        }
+        match self.runs.get_mut(&run).filter(|slot| slot.run.awaits_model(step)) {
+            Some(slot) => slot.watch.answer = answer.label,
+            None => {
+                self.out.push(Output::Reply { ticket, answer: Ok(Response::Done) });
+                self.retire(run);
+                return Ok(());
+            }
+        }
+        let command = Command::ModelAnswered { step, outcome: answer.outcome };
+        self.command_in(&namespace, run, command, Some(answer.place), Some((ticket, Response::Done)));
+        self.retire(run);
         Ok(())
     }
 

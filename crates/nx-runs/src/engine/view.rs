@@ -195,7 +195,7 @@ pub struct StepView {
     /// The caller's key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// What it is: `code`, `tool`, `sleep`, `signal`, `approval`, `child`, `emit`, `now`, `random`, `uuid`, `undo`.
+    /// What it is: `code`, `tool`, `sleep`, `signal`, `approval`, `child`, `infer`, `emit`, `now`, `random`, `uuid`, `undo`.
     pub kind: String,
     /// What it does to the world: `code`, `read`, `idempotent`, `once`.
     pub effect: String,

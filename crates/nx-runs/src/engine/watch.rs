@@ -61,6 +61,8 @@ pub(super) struct Watch {
     flows: BTreeMap<u64, Flow>,
     /// The labels of a result that a child run returned, until its step is completed.
     pub(super) child: Option<Labelled>,
+    /// The label of a model's answer, until its step is completed.
+    pub(super) answer: Option<SharedLabel>,
     /// What detectors say of the value that is being taken in, where they have looked already.
     pub(super) scores: Option<Scores>,
 }
@@ -87,6 +89,7 @@ impl Default for Watch {
             context: None,
             flows: BTreeMap::new(),
             child: None,
+            answer: None,
             scores: None,
         }
     }
@@ -170,6 +173,11 @@ impl Watch {
             },
             Kind::Child => {
                 return Ok((self.child.take().unwrap_or_else(|| Labelled::uniform(REQUESTED.clone())), None));
+            }
+            // A model says what it makes of its inputs: it is as trusted as they are.
+            Kind::Infer => {
+                let asked = self.answer.take().unwrap_or_else(|| REQUESTED.clone());
+                return uniform(&asked.join(&SharedLabel::new(Label::from_source(&*source_of(of)))));
             }
             Kind::Signal | Kind::Approval => return uniform(&PERSON),
             _ => return uniform(&REQUESTED),
@@ -266,6 +274,7 @@ impl Watch {
 pub(super) fn source_of(of: &Declaration<'_>) -> Arc<str> {
     match of.kind {
         Kind::Tool => of.name.into(),
+        Kind::Infer => format!("model/{}", of.name.split('@').next().unwrap_or_default()).into(),
         _ => format!("step/{}", of.name).into(),
     }
 }

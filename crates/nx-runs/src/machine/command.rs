@@ -235,6 +235,13 @@ pub enum Command {
         /// What came of it.
         outcome: Recorded,
     },
+    /// A model has answered, or will not.
+    ModelAnswered {
+        /// The step that waits for it.
+        step: u64,
+        /// What came of it.
+        outcome: Recorded,
+    },
     /// The program of a session reports.
     Report(Box<Reported>),
     /// The engine wants the worker's room back: the run only waits ([`super::Run::parkable`]).
@@ -529,6 +536,15 @@ pub enum Action {
         agent: String,
         /// Its input.
         input: Datum,
+    },
+    /// Ask a model, by an event in the same commit; hand in [`Command::ModelAnswered`] when it has answered.
+    AskModel {
+        /// The waiting step.
+        step: u64,
+        /// The model.
+        model: String,
+        /// What it is asked.
+        args: Datum,
     },
     /// Cancel a child run, unless it has ended.
     CancelChild {

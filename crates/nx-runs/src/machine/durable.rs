@@ -671,6 +671,11 @@ impl Durable {
         })
     }
 
+    /// Whether a step waits for a model's answer.
+    pub(super) fn awaits_model(&self, n: u64) -> bool {
+        self.open.get(&n).is_some_and(|open| matches!(open.wait, Some(Wait::Model)))
+    }
+
     pub(super) fn children(&self) -> impl Iterator<Item = (u64, RunId)> {
         self.open.iter().filter_map(|(&n, open)| match open.wait {
             Some(Wait::Child { run }) => Some((n, run)),
@@ -698,7 +703,7 @@ fn wait_until(wait: Option<&Wait>) -> Option<Timestamp> {
     match wait? {
         Wait::Sleep { until } => Some(*until),
         Wait::Signal { until } => *until,
-        Wait::Child { .. } | Wait::Approval { .. } | Wait::Ask { .. } => None,
+        Wait::Child { .. } | Wait::Approval { .. } | Wait::Ask { .. } | Wait::Model => None,
     }
 }
 

@@ -313,6 +313,8 @@ pub enum Kind {
     Uuid,
     /// A compensation.
     Undo,
+    /// A model's answer.
+    Infer,
 }
 
 /// Who a step is. Stands in the first event about the step.
@@ -534,6 +536,8 @@ pub enum Wait {
         /// About what.
         why: Why,
     },
+    /// A model's answer.
+    Model,
 }
 
 /// `step.in_doubt`.

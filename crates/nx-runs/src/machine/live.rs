@@ -81,6 +81,7 @@ impl Call {
             Body::Child { agent, input } => {
                 (Kind::Child, Effect::Once, serde_json::json!({"agent": agent, "input": input.take()}))
             }
+            Body::Infer { args } => (Kind::Infer, Effect::Read, args.take()),
             Body::Emit { args } => (Kind::Emit, Effect::Idempotent, args.take()),
             Body::Now => (Kind::Now, Effect::Code, Value::Null),
             Body::Random => (Kind::Random, Effect::Code, Value::Null),

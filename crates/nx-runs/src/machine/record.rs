@@ -88,7 +88,7 @@ const OCCURRENCE_SLACK: usize = 1 << 20;
 /// The bit of [`Record::inserted`]; below it stand 4 bits of kind and 2 of effect.
 const INSERTED: u8 = 1 << 6;
 
-const KINDS: [Kind; 11] = [
+const KINDS: [Kind; 12] = [
     Kind::Code,
     Kind::Tool,
     Kind::Sleep,
@@ -100,6 +100,7 @@ const KINDS: [Kind; 11] = [
     Kind::Random,
     Kind::Uuid,
     Kind::Undo,
+    Kind::Infer,
 ];
 
 impl Record {

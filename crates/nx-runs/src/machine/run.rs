@@ -113,6 +113,11 @@ impl Run {
         self.durable.is_over()
     }
 
+    /// Whether this step waits for a model's answer.
+    pub fn awaits_model(&self, step: u64) -> bool {
+        !self.is_over() && self.durable.awaits_model(step)
+    }
+
     /// Whether a step waits for a child run.
     pub fn awaits_child(&self) -> bool {
         self.durable.children().next().is_some()

@@ -16,10 +16,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    ApprovalFilter, ApprovalView, BulkRetried, Connection, DecisionFilter, DecisionView, ForkRequest, Inbound, Options,
-    Outbound, Page, Paged, Peer, PolicyDiff, RuleProposal, Ruling, RunFilter, RunSummary, RunView, RunWatch,
-    SessionRequest, SignalRequest, StartRequest, Started, StepsPage, WhyNode, WorkerView, decisions, inlet::Inlet,
-    lists, policies, show, transport::Addressed, watch::Watchers,
+    ApprovalFilter, ApprovalView, BulkRetried, Connection, DecisionFilter, DecisionView, ForkRequest, Inbound,
+    ModelAnswer, Options, Outbound, Page, Paged, Peer, PolicyDiff, RuleProposal, Ruling, RunFilter, RunSummary,
+    RunView, RunWatch, SessionRequest, SignalRequest, StartRequest, Started, StepsPage, WhyNode, WorkerView, decisions,
+    inlet::Inlet, lists, policies, show, transport::Addressed, watch::Watchers,
 };
 use crate::{
     engine::{Input, Request, Response, SessionId, Ticket},
@@ -112,6 +112,11 @@ impl Handle {
     /// Starts a run; with a key, or finds the one that has it. Durable when it returns.
     pub async fn start(&self, request: StartRequest) -> Result<Started, Error> {
         self.started(Request::Start(request)).await
+    }
+
+    /// Hands a model's answer to the step that waits for it. Durable when it returns.
+    pub(super) async fn answered(&self, answer: ModelAnswer) -> Result<(), Error> {
+        self.done(Request::Answered(Box::new(answer))).await
     }
 
     /// Cancels a run: its agent is stopped, completed steps are undone in reverse.

@@ -3,6 +3,7 @@
 //!
 //! `Options → Service → Handle → Error`. Reading goes past the engine, straight to the log.
 
+mod answered;
 mod decisions;
 mod driver;
 mod handle;
@@ -24,8 +25,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use crate::engine::{
     Limits, Peer, RunKey,
     request::{
-        ApprovalFilter, BulkRetried, ForkRequest, Page, Paged, Ruling, RunFilter, SessionRequest, SignalRequest,
-        StartRequest, Started, StepsPage,
+        ApprovalFilter, BulkRetried, ForkRequest, ModelAnswer, Page, Paged, Ruling, RunFilter, SessionRequest,
+        SignalRequest, StartRequest, Started, StepsPage,
     },
     view::{
         ApprovalView, ForkPoint, Inbox, ProgressView, RunEventView, RunStatus, RunSummary, RunView, StepStatus,
@@ -83,6 +84,7 @@ impl Options {
 pub struct Service {
     driver: driver::Driver,
     requested: requested::Requested,
+    answered: answered::Answered,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -103,8 +105,9 @@ impl Service {
         let tasks = TaskTracker::new();
         let handle = Handle::new(journal.clone(), inlet.clone(), &options, tasks.clone());
         let requested = requested::Requested::new(journal.clone(), handle.clone());
+        let answered = answered::Answered::new(journal.clone(), handle.clone());
         let driver = driver::Driver::new(engine, journal, (inlet, inputs), handle.shared(), options, tasks.clone());
-        Ok((handle, Self { driver, requested, stop, tasks }))
+        Ok((handle, Self { driver, requested, answered, stop, tasks }))
     }
 
     /// A token that stops the service: connections get `goodbye`, commits in flight are awaited.
@@ -115,9 +118,11 @@ impl Service {
     /// Runs until it is stopped or the log fails for good.
     pub async fn run(self) -> Result<(), Error> {
         let requested = self.tasks.spawn(self.requested.run(self.stop.clone()));
+        let answered = self.tasks.spawn(self.answered.run(self.stop.clone()));
         let result = self.driver.run(self.stop.clone()).await;
         self.stop.cancel();
         requested.await.map_err(|_panic| Error::Closed)?;
+        answered.await.map_err(|_panic| Error::Closed)?;
         self.tasks.close();
         self.tasks.wait().await;
         result

@@ -13,6 +13,7 @@ pub(super) fn is_plumbing(kind: &str) -> bool {
             | "step.waiting"
             | "run.started"
             | "run.requested"
+            | "model.requested"
             | "approval.requested"
             | "reflex.fired"
     )
@@ -54,6 +55,8 @@ pub(super) fn line(kind: &EventType, subject: &str, data: &Value) -> String {
         "approval.expired" => format!("{} expired: {}", text("/id"), text("/reason")),
         "approval.withdrawn" => format!("{} withdrawn: {}", text("/id"), text("/reason")),
         "model.decided" => model(data),
+        "model.requested" => format!("{} was asked by {}", text("/model"), text("/by")),
+        "model.failed" => format!("{} gave no answer: {} ({})", text("/model"), text("/message"), text("/code")),
         "artifact.added" => artifact(data),
         "signal.received" => format!("signal {} by {}", text("/name"), text("/by")),
         other if subject.starts_with("run/") => format!("{other} {}", brief(Some(data))).trim_end().to_owned(),
@@ -156,7 +159,13 @@ fn short(hash: &str) -> String {
 
 /// A value cut to a line; an object's fields as `name=value`.
 fn brief(value: Option<&Value>) -> String {
-    let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    // A picture in base64 tells nobody anything.
+    let encoded = |text: &str| text.len() > 64 && !text.contains(char::is_whitespace);
+    let plain = |value: &Value| match value.as_str() {
+        Some(text) if encoded(text) => format!("({} characters)", text.len()),
+        Some(text) => text.to_owned(),
+        None => value.to_string(),
+    };
     let text = match value {
         None | Some(Value::Null) => String::new(),
         Some(Value::Object(fields)) => {
@@ -205,5 +214,10 @@ mod tests {
         let other = EventType::new("motor.overheated").unwrap();
         assert_eq!(line(&other, "motor/1", &json!({"c": 91})), "motor.overheated motor/1 c=91");
         assert_eq!(line(&other, "run/r_0", &json!({"c": "\u{1b}[2J\n"})), "motor.overheated c= [2J");
+        let frame = json!({"camera": "cam0", "image": "iVBORw0K".repeat(50)});
+        assert_eq!(
+            line(&other, "parcel/P93", &frame),
+            "motor.overheated parcel/P93 camera=cam0 image=(400 characters)"
+        );
     }
 }

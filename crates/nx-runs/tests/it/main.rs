@@ -6,6 +6,7 @@ mod crash;
 mod engine;
 mod guard;
 mod machine;
+mod models;
 mod mutation;
 mod refusal;
 mod service;

@@ -20,16 +20,16 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 /// A server in this process.
-struct Server {
-    handle: Handle,
-    journal: Journal,
+pub(crate) struct Server {
+    pub(crate) handle: Handle,
+    pub(crate) journal: Journal,
     stop: CancellationToken,
     service: tokio::task::JoinHandle<Result<(), Error>>,
     log: nx_journal::Service,
 }
 
 impl Server {
-    fn up(dir: &Path) -> Self {
+    pub(crate) fn up(dir: &Path) -> Self {
         Self::with(dir, Options::new(RunKey::new([5; 32])))
     }
 
@@ -41,7 +41,7 @@ impl Server {
         Self { handle, journal, stop, service, log }
     }
 
-    async fn down(self) {
+    pub(crate) async fn down(self) {
         self.stop.cancel();
         self.service.await.unwrap().unwrap();
         self.journal.close().await;
@@ -50,7 +50,12 @@ impl Server {
 }
 
 /// Serves until the future is done.
-async fn served<T>(handle: &Handle, worker: &mut Worker, world: &mut World, what: impl Future<Output = T>) -> T {
+pub(crate) async fn served<T>(
+    handle: &Handle,
+    worker: &mut Worker,
+    world: &mut World,
+    what: impl Future<Output = T>,
+) -> T {
     let Connection { inbound, mut outbound } = handle.connect(Peer::default()).await.unwrap();
     inbound.text(&serde_json::to_string(&worker.hello()).unwrap()).await.unwrap();
     let mut what = std::pin::pin!(what);
@@ -77,7 +82,7 @@ async fn served<T>(handle: &Handle, worker: &mut Worker, world: &mut World, what
     }
 }
 
-async fn until(handle: &Handle, run: RunId, wanted: impl Fn(&RunView) -> bool) -> RunView {
+pub(crate) async fn until(handle: &Handle, run: RunId, wanted: impl Fn(&RunView) -> bool) -> RunView {
     let mut watch = handle.watch(Namespace::default(), run, 0);
     loop {
         let view = handle.get(Namespace::default(), run).await.unwrap();
@@ -88,7 +93,7 @@ async fn until(handle: &Handle, run: RunId, wanted: impl Fn(&RunView) -> bool) -
     }
 }
 
-async fn ended(handle: &Handle, run: RunId) -> RunView {
+pub(crate) async fn ended(handle: &Handle, run: RunId) -> RunView {
     until(handle, run, |view| view.summary.status.is_over()).await
 }
 
@@ -101,9 +106,9 @@ impl Script for Fun {
     }
 }
 
-type Agent = fn(&mut Context<'_>) -> Flow;
+pub(crate) type Agent = fn(&mut Context<'_>) -> Flow;
 
-fn worker(name: &str, agents: &[(&str, Agent)]) -> Worker {
+pub(crate) fn worker(name: &str, agents: &[(&str, Agent)]) -> Worker {
     Worker::new(name, agents.iter().map(|(name, fun)| ((*name).to_owned(), Box::new(Fun(*fun)) as Box<dyn Script>)))
 }
 
@@ -127,7 +132,7 @@ fn refund(context: &mut Context<'_>) -> Flow {
     context.step(Ask::code("notify", Effect::Once, json!({ "order": order })).probe())
 }
 
-fn start(agent: &str, key: &str) -> StartRequest {
+pub(crate) fn start(agent: &str, key: &str) -> StartRequest {
     StartRequest { key: Some(key.to_owned()), ..StartRequest::new(agent, json!({ "order": key })) }
 }
 
@@ -144,7 +149,7 @@ fn approve(view: &nx_runs::service::ApprovalView) -> Ruling {
     }
 }
 
-fn local<T>(test: impl Future<Output = T>) -> T {
+pub(crate) fn local<T>(test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     tokio::task::LocalSet::new().block_on(&runtime, test)
 }
@@ -221,7 +226,7 @@ fn a_refund_waits_for_its_approval_and_is_explained() {
     });
 }
 
-fn event(kind: &str, subject: &str, data: &Value) -> NewEvent {
+pub(crate) fn event(kind: &str, subject: &str, data: &Value) -> NewEvent {
     let kind = EventType::new(kind).unwrap();
     NewEvent::new(Namespace::default(), kind, Subject::new(subject).unwrap(), data.to_string().into_bytes())
 }

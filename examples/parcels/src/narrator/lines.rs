@@ -56,6 +56,28 @@ pub(super) fn late(data: &Value) -> String {
     format!("parcel {} of order {} is late: it could wait {slack} min", text(data, "parcel"), text(data, "order"))
 }
 
+/// What a model read on a label: `camera P104 leaves by door 4 (0.99), reads digits@1`.
+pub(super) fn digit(parcel: &str, data: &Value) -> String {
+    let version = data.get("version").and_then(Value::as_u64).unwrap_or_default();
+    let model = format!("{}@{version}", plain(text(data, "model"), 40));
+    format!("camera {} leaves by door {} ({}), reads {model}", plain(parcel, 20), door(data, "label"), sure(data))
+}
+
+/// What it was not sure of.
+pub(super) fn misread(data: &Value) -> String {
+    let (parcel, model) = (plain(text(data, "parcel"), 20), plain(text(data, "model"), 60));
+    let door = door(data, "door");
+    format!("camera {parcel} misread: {model} says {door} and is not sure ({}); it went to door {door}", sure(data))
+}
+
+fn door(data: &Value, field: &str) -> String {
+    plain(text(data, field), 20)
+}
+
+fn sure(data: &Value) -> String {
+    format!("{:.2}", data.get("confidence").and_then(Value::as_f64).unwrap_or_default())
+}
+
 /// A mail to the dock. Anyone may have written it, also what would move a terminal's cursor.
 pub(super) fn mail(data: &Value) -> String {
     let part = |field| plain(text(data, field), 60);

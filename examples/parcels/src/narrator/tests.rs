@@ -222,3 +222,32 @@ fn odd_events_are_no_trouble() {
     }
     assert!(narrator.opening().iter().any(|line| line.starts_with("real: ")));
 }
+
+#[test]
+fn digits_are_told_now_and_then_and_misread_ones_always() {
+    let read = |n: u64| {
+        let data = json!({"model": "digits", "version": 1, "label": "4", "confidence": 0.9934, "context": {"parcel": format!("P{n}")}});
+        ("model.decided", "parcel/P1", data)
+    };
+    let misread = |parcel: &str| {
+        let data = json!({"parcel": parcel, "door": "8", "confidence": 0.639, "model": "digits@1"});
+        ("parcel.misread", "parcel/P93", data)
+    };
+    let mut events: Vec<_> = (72..88).map(read).collect();
+    events.extend([misread("P93"), misread("P257")]);
+    // Somebody asked a model by hand: nobody's news.
+    events.push((
+        "model.decided",
+        "model/digits",
+        json!({"model": "digits", "version": 1, "label": "4", "confidence": 0.1}),
+    ));
+    check(
+        &events,
+        &expect![[r"
+            camera P72 leaves by door 4 (0.99), reads digits@1
+            camera P87 leaves by door 4 (0.99), reads digits@1
+            camera P93 misread: digits@1 says 8 and is not sure (0.64); it went to door 8 · try: neuraxis why parcel/P93
+            camera P257 misread: digits@1 says 8 and is not sure (0.64); it went to door 8
+        "]],
+    );
+}

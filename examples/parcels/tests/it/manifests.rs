@@ -31,6 +31,10 @@ fn every_manifest_is_accepted() {
         Reflex/overheat
         Reflex/belt-stopped
         Reflex/late-parcel
+        Source/camera
+        Reflex/read-door
+        Reflex/unsure
+        Reflex/misread-parcel
         Source/inbox
         Reflex/customer-mail"]]
     .assert_eq(&named.join("\n"));
@@ -41,12 +45,12 @@ fn reflexes_start_agents_that_exist() {
     let resources: Vec<Resource> = parcels::manifests().flat_map(|(_, text)| read(text)).collect();
     let of = |kind: &'static str| resources.iter().filter(move |resource| resource.kind == kind);
     for reflex in of("Reflex") {
-        let agent = reflex.spec["run"]["agent"].as_str().unwrap();
+        let Some(agent) = reflex.spec["run"]["agent"].as_str() else { continue };
         assert!(of("Agent").any(|known| known.metadata.name == agent), "{agent}");
     }
     let source = of("Source").next().unwrap();
     assert_eq!(source.spec["file"]["path"], "embedded:motor");
-    assert_eq!(parcels::embedded().map(|(name, _)| name).collect::<Vec<_>>(), ["motor"]);
+    assert_eq!(parcels::embedded().map(|(name, _)| name).collect::<Vec<_>>(), ["motor", "camera"]);
     assert_eq!(source.spec["file"]["start_at"], parcels::motor::REPLAY_FROM);
     // Policies and the narrator go by these names.
     assert_eq!(source.spec["output"], "trusted");
@@ -54,6 +58,11 @@ fn reflexes_start_agents_that_exist() {
     assert_eq!((&inbox.spec["output"], &inbox.spec["type"]), (&"untrusted".into(), &"mail.received".into()));
     let interval = format!("{}ms", parcels::motor::REPLAY_INTERVAL_MS);
     assert_eq!(source.spec["file"]["interval"].as_str(), Some(interval.as_str()));
+    let camera = of("Source").find(|source| source.metadata.name == "camera").unwrap();
+    let interval = format!("{}ms", parcels::camera::INTERVAL_MS);
+    assert_eq!((&camera.spec["file"]["interval"], &camera.spec["output"]), (&interval.into(), &"trusted".into()));
+    let read = of("Reflex").find(|reflex| reflex.metadata.name == "read-door").unwrap();
+    assert_eq!(read.spec["infer"]["model"], parcels::digits::NAME);
 }
 
 /// The policy's own tests pass, against the tools as they are declared.

@@ -33,6 +33,20 @@ async fn the_story_is_in_the_shop() {
 }
 
 #[tokio::test]
+async fn the_camera_sees_parcels_that_are_on_the_belts() {
+    let dock = dock().await;
+    let mut orders = Vec::new();
+    for parcel in parcels::camera::PARCELS {
+        orders.push(dock.world.shop().order_of(parcel).await.unwrap().unwrap());
+    }
+    let ids: std::collections::BTreeSet<_> = orders.iter().map(|order| &order.id).collect();
+    assert_eq!(ids.len(), parcels::camera::PARCELS.len());
+    // Those that are misread: nobody is asked about their refunds.
+    let misread = [10, 53].map(|place| (orders[place].parcel.as_str(), orders[place].id.as_str(), orders[place].cents));
+    assert_eq!(misread, [("P93", "A22", 3190), ("P257", "A186", 4380)]);
+}
+
+#[tokio::test]
 async fn goods_go_back_once_per_key_and_can_be_taken_back() {
     let dock = dock().await;
     let shop = dock.world.shop();

@@ -34,6 +34,7 @@ from .errors import (
     TurnedAway,
     UsageError,
 )
+from .models import Inference, infer
 from .options import NOT_DONE, UNKNOWN, Approval, Decision, Duration, Escalate, Found, Key, Retry, RunInfo, done
 from .serving import serve, serve_async
 from .steps import Step, step
@@ -52,6 +53,7 @@ __all__ = [
     "Error",
     "Escalate",
     "Found",
+    "Inference",
     "InputError",
     "Key",
     "NOT_DONE",
@@ -81,6 +83,7 @@ __all__ = [
     "emit",
     "gather",
     "heartbeat",
+    "infer",
     "now",
     "random",
     "run_info",

@@ -1,4 +1,4 @@
-"""`nx.Client`: starts runs and awaits their results over the HTTP API. Blocking; in async code call it by
+"""`nx.Client`: starts runs, awaits their results and asks models over the HTTP API. Blocking; in async code call it by
 `asyncio.to_thread`."""
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from dataclasses import dataclass, field
-from typing import Any, Dict, Mapping, Optional, Union
+from typing import Any, Dict, List, Mapping, Optional, Union, cast
 
 from ._json import encode
 from ._worker import addresses
 from .agents import Agent
 from .errors import ApiError, RunFailed
+from .models import Image, Inference, given
 from .options import Duration, millis
 from .serving import settings
 
@@ -82,9 +83,7 @@ class Client:
     def _get(self, run: str, wait_ms: int, query: Dict[str, str]) -> RunView:
         if wait_ms:
             query["wait"] = _text(wait_ms)
-        if self._namespace is not None:
-            query["namespace"] = self._namespace
-        path = f"/api/runs/{_quote(run)}" + (f"?{urllib.parse.urlencode(query)}" if query else "")
+        path = self._in_namespace(f"/api/runs/{_quote(run)}", query)
         return _view(self.request("GET", path, timeout=self._timeout + wait_ms / 1000))
 
     def result(self, run: str, *, timeout: Optional[Duration] = None) -> Any:
@@ -121,6 +120,58 @@ class Client:
     def cancel(self, run: str, reason: str = "") -> None:
         """Asks a run to stop; its completed steps are undone."""
         self._post(f"/api/runs/{_quote(run)}/cancel", {"reason": reason})
+
+    def infer(
+        self,
+        model: str,
+        *,
+        image: Optional[Image] = None,
+        bytes: Optional[Image] = None,
+        tensor: Any = None,
+        inputs: Optional[Mapping[str, Any]] = None,
+        subject: Optional[str] = None,
+        cause: Optional[int] = None,
+        deadline: Optional[Duration] = None,
+    ) -> Inference:
+        """Asks a model: `NAME`, `NAME@ALIAS` or `NAME@VERSION`, with what `nx.infer` takes. `subject` is what it is about,
+        `cause` the place of the event that it follows from. In an agent use `nx.infer`, which records the answer."""
+        query: Dict[str, str] = {}
+        if subject is not None:
+            query["subject"] = subject
+        if cause is not None:
+            query["cause"] = str(cause)
+        deadline_ms = None if deadline is None else millis(deadline, "deadline")
+        if deadline_ms is not None:
+            query["deadline_ms"] = str(deadline_ms)
+        asked = given(image, bytes, tensor, inputs)
+        body = {"inputs": asked["inputs"] if "inputs" in asked else {"": asked["input"]}}
+        timeout = self._timeout + (LONG_WAIT_S if deadline_ms is None else deadline_ms / 1000)
+        path = self._in_namespace(f"/api/infer/{_quote(model)}", query)
+        return Inference.of(self.request("POST", path, body, timeout=timeout))
+
+    def models(self) -> List[Dict[str, Any]]:
+        """The models, with their versions and aliases."""
+        items: List[Dict[str, Any]] = self.request("GET", self._in_namespace("/api/models"))["items"]
+        return items
+
+    def alias(self, model: str, alias: str, version: int) -> Dict[str, Any]:
+        """Points an alias of a model to a version, which is loaded first; the model as it is then."""
+        body: Dict[str, Any] = {"version": version}
+        if self._namespace is not None:
+            body["namespace"] = self._namespace
+        path = f"/api/models/{_quote(model)}/aliases/{_quote(alias)}"
+        return cast(Dict[str, Any], self.request("PUT", path, body, timeout=self._timeout + LONG_WAIT_S))
+
+    def rollback(self, model: str, alias: str = "live") -> Dict[str, Any]:
+        """Points an alias of a model to where it pointed before; the model as it is then."""
+        path = self._in_namespace(f"/api/models/{_quote(model)}/aliases/{_quote(alias)}/rollback")
+        return cast(Dict[str, Any], self.request("POST", path, timeout=self._timeout + LONG_WAIT_S))
+
+    def _in_namespace(self, path: str, query: Optional[Dict[str, str]] = None) -> str:
+        query = dict(query or {})
+        if self._namespace is not None:
+            query["namespace"] = self._namespace
+        return path + (f"?{urllib.parse.urlencode(query)}" if query else "")
 
     def _post(self, path: str, body: Dict[str, Any]) -> Any:
         if self._namespace is not None:

@@ -6,9 +6,9 @@ At run time these are the same functions; each raises a clear error where it wou
 from __future__ import annotations
 
 import datetime
-from typing import Any, Callable, Dict, Iterable, List, NoReturn, Optional, Tuple, Union, cast
+from typing import Any, Callable, Dict, Iterable, List, Mapping, NoReturn, Optional, Tuple, Union, cast
 
-from . import _gather, calls
+from . import _gather, calls, models
 from ._perform import not_in_async
 from .agents import Agent
 from .options import Decision, Duration, Escalate
@@ -66,6 +66,36 @@ def emit(type: str, data: Any = None, *, step_key: Optional[str] = None) -> Any:
     """See `nx.emit`."""
     not_in_async("`sync.emit`")
     return calls.emit(type, data, step_key=step_key)
+
+
+def infer(
+    model: str,
+    *,
+    image: Optional[models.Image] = None,
+    bytes: Optional[models.Image] = None,
+    tensor: Any = None,
+    inputs: Optional[Mapping[str, Any]] = None,
+    subject: Optional[str] = None,
+    context: Any = None,
+    deadline: Optional[Duration] = None,
+    step_key: Optional[str] = None,
+) -> models.Inference:
+    """See `nx.infer`."""
+    not_in_async("`sync.infer`")
+    return cast(
+        models.Inference,
+        models.infer(
+            model,
+            image=image,
+            bytes=bytes,
+            tensor=tensor,
+            inputs=inputs,
+            subject=subject,
+            context=context,
+            deadline=deadline,
+            step_key=step_key,
+        ),
+    )
 
 
 def now() -> datetime.datetime:

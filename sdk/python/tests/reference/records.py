@@ -57,7 +57,7 @@ class Record:
 def hash_of(step: Dict[str, Any]) -> str:
     """The hash of a request's arguments. (RFC 8785 in a real server; sorted keys do for tests.)"""
     kind = step["kind"]
-    fields = {"tool": "args", "code": "args", "approval": "args", "emit": "args", "child": "input", "sleep": "ms"}
+    fields = {"tool": "args", "code": "args", "approval": "args", "emit": "args", "infer": "args", "child": "input", "sleep": "ms"}
     value = [kind, step.get(fields.get(kind, ""), None)]
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 

@@ -120,6 +120,7 @@ class Server(Steps):
         self.blobs: Dict[str, bytes] = {}
         self.logs: List[Dict[str, Any]] = []
         self.events: List[Tuple[str, Any]] = []
+        self.models: Dict[str, Dict[str, Any]] = {}  # what each answers
         self.approvals: Dict[str, "tuple[Run, Record]"] = {}
         self.executions: List[Tuple[str, str, int]] = []
         self.on_change: Callable[[], None] = lambda: None

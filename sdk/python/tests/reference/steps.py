@@ -203,6 +203,13 @@ class Steps:
                 record.child = child.id
                 child.on_end.append(lambda ended: self._child_ended(run, record, ended))
             self._wait_for(run, record)
+            if kind == "infer":
+                answer = self.models.get(record.name)
+                if answer is not None:
+                    self._complete(run, record, answer)
+                    return
+                message = f"there is no model `{record.name}`"
+                self._fail(run, record, {"name": "InferenceFailed", "message": message, "retryable": False})
 
     def _due(self: "Server", run: "Run", record: Record, value: Any) -> None:
         if record.state == "waiting":
@@ -218,7 +225,7 @@ class Steps:
         if record.asks:
             self._wait(run, record, "approval" if record.asks == "call" else "ask", record.approval)
         else:
-            self._wait(run, record, record.kind, record.approval)
+            self._wait(run, record, "model" if record.kind == "infer" else record.kind, record.approval)
 
     def _wait(self: "Server", run: "Run", record: Record, why: str, approval: Optional[str] = None) -> None:
         caller = run.callers.get(record.n)

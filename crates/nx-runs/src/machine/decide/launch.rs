@@ -315,6 +315,7 @@ impl Deciding<'_> {
                 Wait::Signal { until: within_ms.map(|ms| now + Duration::from_millis(ms)) }
             }
             Body::Child { .. } => Wait::Child { run: RunId::random(self.cx.rng) },
+            Body::Infer { .. } => Wait::Model,
             Body::Emit { .. } => return self.emit(n, call),
             Body::Now => {
                 let value = Arc::new(Value::from(now.as_millis()));
@@ -332,9 +333,12 @@ impl Deciding<'_> {
             Body::Code { .. } | Body::Tool { .. } | Body::Approval { .. } => return self.begin(call),
         };
         let step = self.first_identity(n, &mut call);
-        let args = call.args.clone();
+        let (args, name) = (call.args.clone(), call.step.name.clone());
         self.run.live.attach(n, call);
         self.record(RunEvent::StepWaiting(StepWaiting { n, step, wait: wait.clone() }))?;
+        if let Wait::Model = wait {
+            self.act(Action::AskModel { step: n, model: name, args: Datum::Inline(args.clone()) });
+        }
         if let Wait::Child { run } = wait {
             let agent = args.get("agent").and_then(Value::as_str).unwrap_or_default().to_owned();
             let input = Datum::Inline(Arc::new(args.get("input").cloned().unwrap_or_default()));
@@ -384,7 +388,8 @@ impl Deciding<'_> {
             return Ok(false);
         }
         let outside = matches!(call.kind, Kind::Code | Kind::Tool) && call.effect >= Effect::Read;
-        if !outside && !matches!(call.kind, Kind::Child | Kind::Emit | Kind::Approval | Kind::Signal) {
+        let by_server = matches!(call.kind, Kind::Child | Kind::Emit | Kind::Approval | Kind::Signal | Kind::Infer);
+        if !outside && !by_server {
             return Ok(false);
         }
         let records = &self.run.durable.records;
@@ -447,6 +452,7 @@ impl Deciding<'_> {
             (Some(Wait::Sleep { until }), _) => (Waiting::Sleep, Some(*until), None),
             (Some(Wait::Signal { until }), _) => (Waiting::Signal, *until, None),
             (Some(Wait::Child { .. }), _) => (Waiting::Child, None, None),
+            (Some(Wait::Model), _) => (Waiting::Model, None, None),
             (Some(Wait::Approval { id }), _) => {
                 let due = self.run.durable.approvals.get(id).and_then(|approval| approval.due);
                 (Waiting::Approval, due, Some(*id))

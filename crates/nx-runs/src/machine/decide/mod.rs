@@ -74,6 +74,7 @@ impl Deciding<'_> {
             Command::Cancel { by, reason } => self.cancel(by, reason),
             Command::Retry { by } => self.retry(by),
             Command::ChildEnded { step, run, outcome } => self.child_ended(step, run, outcome),
+            Command::ModelAnswered { step, outcome } => self.model_answered(step, outcome),
             Command::Report(reported) => self.report_in(*reported),
             Command::Park => self.park(),
             Command::Abandon { error, bare } => self.abandon(error, bare),

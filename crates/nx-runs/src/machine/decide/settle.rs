@@ -200,6 +200,16 @@ impl Deciding<'_> {
         if !waits || self.run.is_over() {
             return Ok(());
         }
+        self.came(n, outcome)
+    }
+
+    /// A model has answered, or will not.
+    pub(super) fn model_answered(&mut self, n: u64, outcome: Recorded) -> Result<(), Error> {
+        if self.run.awaits_model(n) { self.came(n, outcome) } else { Ok(()) }
+    }
+
+    /// What a waiting step waited for.
+    fn came(&mut self, n: u64, outcome: Recorded) -> Result<(), Error> {
         match outcome {
             Recorded::Value(value) => {
                 let body = StepCompleted::new(n, None, value.clone(), 1);

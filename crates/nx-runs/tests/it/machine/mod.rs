@@ -280,6 +280,7 @@ impl Bench {
             Action::LateTaken { grant } => format!("late taken {}.{}", grant.step, grant.attempt),
             Action::Guarded(answer) => format!("guarded step {} {:?}", answer.step, answer.outcome),
             Action::Want { slot, target } => format!("want {slot:?} {target:?}"),
+            Action::AskModel { step, model, .. } => format!("ask model {model} for step {step}"),
             Action::Unwant { slot } => format!("unwant {slot:?}"),
             Action::Dispatch(dispatch) => format!(
                 "dispatch {:?} {}.{} {:?} {:?} key {}",
