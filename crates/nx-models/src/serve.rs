@@ -161,8 +161,7 @@ impl Pool {
     pub(crate) async fn run(
         &self,
         key: &Key,
-        version: &Version,
-        serving: &Serving,
+        (version, serving): (&Version, &Serving),
         samples: &Arc<Samples>,
         stream: Option<&StreamRequest>,
         limit: Duration,

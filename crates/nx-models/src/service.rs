@@ -297,7 +297,7 @@ impl Handle {
         let key = Key { namespace: namespace.clone(), name: model.name.clone(), version: version.version };
         let limit = deadline.unwrap_or(spec.serving.deadline).min(MAX_DEADLINE).to_std();
         let samples = Arc::new(samples);
-        let mut done = self.0.pool.run(&key, version, &spec.serving, &samples, stream.as_ref(), limit).await?;
+        let mut done = self.0.pool.run(&key, (version, &spec.serving), &samples, stream.as_ref(), limit).await?;
         let turn = done.turn.take();
         let verdict = done.outputs.iter().find_map(|(_, output)| output.verdict());
         let alias = match &model.which {

@@ -44,7 +44,9 @@ async fn wait(stage: &Stage, of: &str, count: usize) -> Vec<Event> {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("{} events of {of} in place of {count}", events(stage, of).len());
+    let found = events(stage, of);
+    assert_eq!(found.len(), count, "{of}");
+    found
 }
 
 const RIGHT: [u8; 4] = [0, 255, 0, 255];

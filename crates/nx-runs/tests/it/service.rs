@@ -58,7 +58,7 @@ pub(crate) async fn served<T>(
 ) -> T {
     let Connection { inbound, mut outbound } = handle.connect(Peer::default()).await.unwrap();
     inbound.text(&serde_json::to_string(&worker.hello()).unwrap()).await.unwrap();
-    let mut what = std::pin::pin!(what);
+    let mut what = Box::pin(what);
     loop {
         tokio::select! {
             biased;
