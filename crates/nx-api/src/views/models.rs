@@ -228,7 +228,7 @@ struct ModelDecisionBody {
     /// Microseconds from the request to the answer.
     took_us: u64,
     /// What was given.
-    inputs: Vec<InputBody>,
+    inputs: Vec<ModelInputBody>,
     /// What whoever asked would have carried on.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -237,7 +237,7 @@ struct ModelDecisionBody {
 
 /// An input of a decision.
 #[derive(Debug, Serialize, ToSchema)]
-struct InputBody {
+struct ModelInputBody {
     /// Its name; empty for the only input of a model that has one.
     name: String,
     /// `image/png`, `image/jpeg`, `pixels`, `application/json` or `application/octet-stream`.
@@ -257,7 +257,7 @@ struct InputBody {
 
 impl From<Decisions> for ModelDecisionsBody {
     fn from(page: Decisions) -> Self {
-        let input = |input: InputView| InputBody {
+        let input = |input: InputView| ModelInputBody {
             kept: input.kept(),
             name: input.name,
             media: input.media,
@@ -312,7 +312,7 @@ pub(crate) struct InferenceBody {
     #[schema(nullable = false)]
     confidence: Option<f32>,
     /// Each output of the manifest, by name.
-    outputs: BTreeMap<String, OutputBody>,
+    outputs: BTreeMap<String, ModelOutputBody>,
     /// Microseconds in the queue.
     queued_us: u64,
     /// Microseconds for the steps before, the model and the steps after.
@@ -348,7 +348,7 @@ impl From<Inference> for InferenceBody {
 
 /// An output; which fields it has goes by its kind.
 #[derive(Debug, Default, Serialize, ToSchema)]
-struct OutputBody {
+struct ModelOutputBody {
     /// `tensor`, `classes`, `detections` or `text`.
     kind: &'static str,
     /// Of a tensor: the elements' type.
@@ -435,7 +435,7 @@ impl From<TextView> for TextBody {
     }
 }
 
-impl From<OutputView> for OutputBody {
+impl From<OutputView> for ModelOutputBody {
     fn from(output: OutputView) -> Self {
         fn rows<T, U: From<T>>(rows: Vec<Vec<T>>) -> Vec<Vec<U>> {
             rows.into_iter().map(|row| row.into_iter().map(U::from).collect()).collect()

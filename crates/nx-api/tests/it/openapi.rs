@@ -13,6 +13,7 @@ fn the_committed_description_is_the_served_one() {
 /// Answers whose form is not ours to say.
 const FREE: &str = "
     GET /api/kinds/{kind}/schema
+    GET /api/models/{name}/decisions/{decision}/inputs/{input}
 ";
 
 #[test]

@@ -50,7 +50,7 @@ spec: {on: Parcel, wen: x, when: 'event.data.x', debounce: soon, run: {agnt: a, 
             /metadata/anotations: unknown field `anotations`; did you mean `annotations`?
             /metadata/name: `Misread` is not a name: 1 to 63 of a-z, 0-9 and `-`, with a letter or digit at both ends
             /spec/on: `Parcel` is not an event type: 1 to 64 of a-z, 0-9, `.`, `_` and `-`, starting with a letter
-            /spec/wen: unknown field `wen`; did you mean `when`? valid are `by`, `debounce`, `emit`, `on`, `run`, `source`, `when` or `window`
+            /spec/wen: unknown field `wen`; did you mean `when`? valid are `by`, `debounce`, `emit`, `infer`, `on`, `run`, `source`, `when` or `window`
             /spec/debounce: `soon` is not a duration, for example `1h30m`
             /spec/run: field `agent` is missing
             /spec/run/agnt: unknown field `agnt`; did you mean `agent`? valid are `agent`, `input` or `key`
