@@ -1,8 +1,9 @@
 //! Images as cameras give them: rows of `u8` pixels, channels together.
 
 use fast_image_resize::{
-    FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer,
-    images::{Image as Buffer, ImageRef},
+    FilterType, ResizeAlg, ResizeOptions, Resizer,
+    images::{TypedImage, TypedImageRef},
+    pixels::U8x4,
 };
 use serde::{Deserialize, Serialize};
 
@@ -124,24 +125,15 @@ impl Image {
         }
         let empty =
             Self::new(width, height, self.channels, vec![0; width.min(SIDE) * height.min(SIDE) * self.channels])?;
-        let wrong = |reason: String| Error::Process { step: "resize", reason };
-        let kind = match self.channels {
-            1 => PixelType::U8,
-            3 => PixelType::U8x3,
-            _ => PixelType::U8x4,
-        };
         let algorithm = match filter {
             Filter::Nearest => ResizeAlg::Nearest,
             Filter::Linear => ResizeAlg::Interpolation(FilterType::Bilinear),
             Filter::Smooth => ResizeAlg::Convolution(FilterType::Bilinear),
             Filter::Cubic => ResizeAlg::Convolution(FilterType::CatmullRom),
         };
-        let source = ImageRef::new(self.width as u32, self.height as u32, &self.pixels, kind);
-        let source = source.map_err(|error| wrong(error.to_string()))?;
-        let mut target = Buffer::new(width as u32, height as u32, kind);
         let options = ResizeOptions::new().resize_alg(algorithm).use_alpha(false);
-        Resizer::new().resize(&source, &mut target, &options).map_err(|error| wrong(error.to_string()))?;
-        Ok(Self { pixels: target.into_vec(), ..empty })
+        let pixels = resize(self, (width, height), &options)?;
+        Ok(Self { pixels, ..empty })
     }
 
     /// As large as fits within these sides with its proportions kept. The second value is the scale.
@@ -155,6 +147,25 @@ impl Image {
         let image = self.resized(side(self.width, width), side(self.height, height), filter)?;
         Ok((image, scale))
     }
+}
+
+/// As pixels of four bytes, whatever they are: the library compiles a part of its own for each kind of pixel, and all of
+/// them take longer than the rest of this crate.
+fn resize(image: &Image, (width, height): (usize, usize), options: &ResizeOptions) -> Result<Vec<u8>, Error> {
+    let wrong = |reason: String| Error::Process { step: "resize", reason };
+    let wide = |pixel: &[u8]| {
+        let mut four = [0; 4];
+        four.iter_mut().zip(pixel).for_each(|(to, from)| *to = *from);
+        four
+    };
+    let source: Vec<u8> = image.pixels.chunks_exact(image.channels).flat_map(wide).collect();
+    let source = TypedImageRef::<U8x4>::from_buffer(image.width as u32, image.height as u32, &source)
+        .map_err(|error| wrong(error.to_string()))?;
+    let mut resized = vec![0; width * height * 4];
+    let mut target = TypedImage::<U8x4>::from_buffer(width as u32, height as u32, &mut resized)
+        .map_err(|error| wrong(error.to_string()))?;
+    Resizer::new().resize_typed(&source, &mut target, options).map_err(|error| wrong(error.to_string()))?;
+    Ok(resized.chunks_exact(4).flat_map(|four| four.iter().take(image.channels)).copied().collect())
 }
 
 fn colours(pixel: &[u8]) -> [u8; 3] {
