@@ -2,19 +2,22 @@
 
     python bench/inference/models.py DIR [--yolox yolox_nano.onnx]
 
-Makes DIR/models/NAME/model.onnx with test_data_set_0/{input,output}_N.pb beside it, as ONNX's own tests lie, for
+Makes DIR/models/NAME/model.onnx with its manifest (`neuraxis model pull NAME --from DIR/models/NAME/model.onnx`) and
+test_data_set_0/{input,output}_N.pb beside it, as ONNX's own tests lie, for
 `NEURAXIS_TEST_DATA=DIR cargo test -p nx-infer` and `bench/inference/run.py`. Inputs are made from a fixed seed. YOLOX-nano is not
 on PyPI: give its file, or do without it. `--nodes` also unpacks ONNX's tests of single operators.
 Needs: pip install onnxruntime==1.32.0 onnx numpy
 """
 
 import argparse
+import json
 import pathlib
 import subprocess
 import sys
 import zipfile
 
 import numpy as np
+import onnx
 import onnxruntime
 from onnx import numpy_helper
 
@@ -51,6 +54,7 @@ def write(root, name, model):
     directory = root / "models" / name
     (directory / "test_data_set_0").mkdir(parents=True, exist_ok=True)
     (directory / "model.onnx").write_bytes(model)
+    (directory / "model.yaml").write_text(manifest(name, model))
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     given = inputs(name)
     outputs = session.run(None, given)
@@ -60,6 +64,17 @@ def write(root, name, model):
             tensor = numpy_helper.from_array(value, label)
             (directory / "test_data_set_0" / f"{kind}_{at}.pb").write_bytes(tensor.SerializeToString())
     print(name, {label: value.shape for label, value in given.items()})
+
+
+def manifest(name, model):
+    """What `neuraxis model pull` finds beside the model. A reader's characters are in the model's own metadata."""
+    text = (pathlib.Path(__file__).parent / "manifests" / f"{name}.yaml").read_text()
+    properties = {entry.key: entry.value for entry in onnx.load_from_string(model).metadata_props}
+    if "character" in properties:
+        # position 0 is the blank, the last one the space
+        labels = json.dumps(["", *properties["character"].splitlines(), " "], ensure_ascii=False)
+        text = text.replace("    after: [{ step: ctc", f"    labels: {labels}\n    after: [{{ step: ctc")
+    return text
 
 
 def download(requirement, directory):

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::edit::Edit;
 use crate::{
-    Error, Tensor,
+    DType, Data, Error, Tensor,
     onnx::{
         Model, graph,
         proto::{NodeProto, TensorProto},
@@ -20,6 +20,8 @@ use crate::{
 pub struct Cleaned {
     /// `Constant` nodes that became initialisers.
     pub constants: usize,
+    /// Nodes that only gave a constant another shape or type, which it has by itself now.
+    pub shaped: usize,
     /// Nodes that only passed a value on.
     pub passed_on: usize,
     /// Nodes that nobody read.
@@ -37,6 +39,7 @@ pub fn clean(model: &Model) -> Result<(Model, Cleaned), Error> {
     // since IR version 4 an initialiser need not be an input
     edit.header.ir_version = edit.header.ir_version.map(|version| version.max(4));
     let mut cleaned = Cleaned { constants: constants(&mut edit), ..Cleaned::default() };
+    cleaned.shaped = shaped(&mut edit)?;
     cleaned.passed_on = pass_on(&mut edit);
     (cleaned.dead_nodes, cleaned.dead_constants) = bury(&mut edit);
     Ok((edit.finish()?, cleaned))
@@ -75,6 +78,71 @@ fn constant(node: &NodeProto) -> Option<TensorProto> {
         Tensor::new([floats.len()], floats.clone())
     };
     tensor.ok().map(|tensor| to_proto("", &tensor))
+}
+
+/// Constants that a node gives another shape or type: exporters write biases and axes so.
+fn shaped(edit: &mut Edit) -> Result<usize, Error> {
+    let mut kept = BTreeSet::new();
+    let mut count = 0;
+    for at in graph::order(&edit.graph.node)? {
+        let Some(node) = edit.graph.node.get(at) else { continue };
+        let made = match node.output.as_slice() {
+            [output] if !edit.is_output(output) => reshaped(edit, node).or_else(|| cast(edit, node)),
+            _ => None,
+        };
+        match (made, node.output.first().cloned()) {
+            (Some(tensor), Some(name)) => {
+                edit.graph.initializer.push(to_proto(&name, &tensor));
+                count += 1;
+            }
+            _ => {
+                kept.insert(at);
+            }
+        }
+    }
+    let mut at = 0;
+    edit.graph.node.retain(|_| {
+        at += 1;
+        kept.contains(&(at - 1))
+    });
+    Ok(count)
+}
+
+fn reshaped(edit: &Edit, node: &NodeProto) -> Option<Tensor> {
+    if !graph::is(node, "Reshape") {
+        return None;
+    }
+    let tensor = edit.value(node.input.first()?)?;
+    let shape = edit.value(node.input.get(1)?)?;
+    let Data::I64(dims) = shape.data() else { return None };
+    let zero_is_zero = graph::int(node, "allowzero") == Some(1);
+    let open = dims.iter().filter(|dim| **dim == -1).count();
+    let given = |(at, dim): (usize, &i64)| match dim {
+        0 if !zero_is_zero => tensor.shape().get(at).copied(),
+        dim => usize::try_from(*dim).ok(),
+    };
+    let known = dims.iter().enumerate().filter(|(_, dim)| **dim != -1).map(given).collect::<Option<Vec<_>>>()?;
+    let rest = if open == 1 { tensor.data().len().checked_div(known.iter().product())? } else { 1 };
+    let mut known = known.into_iter();
+    let shape: Option<Vec<usize>> = dims.iter().map(|dim| if *dim == -1 { Some(rest) } else { known.next() }).collect();
+    tensor.reshape(shape.filter(|_| open <= 1)?).ok()
+}
+
+fn cast(edit: &Edit, node: &NodeProto) -> Option<Tensor> {
+    if !graph::is(node, "Cast") {
+        return None;
+    }
+    let tensor = edit.value(node.input.first()?)?;
+    let to = i32::try_from(graph::int(node, "to")?).ok().and_then(DType::from_onnx)?;
+    let data = match (tensor.data(), to) {
+        (Data::I64(values), DType::I32) => {
+            Data::I32(values.iter().map(|value| i32::try_from(*value).ok()).collect::<Option<_>>()?)
+        }
+        (Data::I32(values), DType::I64) => Data::I64(values.iter().copied().map(i64::from).collect()),
+        (data, to) if data.dtype() == to => data.clone(),
+        _ => return None,
+    };
+    Tensor::new(tensor.shape(), data).ok()
 }
 
 fn passes_on(node: &NodeProto) -> bool {

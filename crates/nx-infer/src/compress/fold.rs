@@ -1,5 +1,5 @@
 //! Arithmetic with constants behind a convolution or a full layer, folded into its weights: batch norm, and products and sums by
-//! channel. The result is the same up to rounding.
+//! channel. A hard swish that is written out becomes one. The result is the same up to rounding.
 
 use super::{clean::bury, edit::Edit};
 use crate::{
@@ -17,13 +17,13 @@ struct Affine {
     shift: Vec<f32>,
 }
 
-/// Folds until there is nothing left to fold. The second result counts the nodes that went.
+/// Folds until there is nothing left to fold. The second result counts what was folded.
 ///
 /// # Errors
 /// `Model` when the model was not well formed before.
 pub fn fold(model: &Model) -> Result<(Model, usize), Error> {
     let mut edit = Edit::new(model);
-    let mut folded = 0;
+    let mut folded = super::swish::swish(&mut edit);
     while let Some((layer, follower, affine, channels)) = next(&edit) {
         apply(&mut edit, layer, follower, &affine, channels);
         folded += 1;

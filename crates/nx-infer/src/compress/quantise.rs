@@ -11,6 +11,7 @@ mod plan;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use calibrate::{Ranges, calibrate};
+pub(super) use plan::numbers;
 use serde::{Deserialize, Serialize};
 
 use super::{edit::Edit, observe::Method, opset::raise};
@@ -44,7 +45,8 @@ pub struct Quantise {
 
 impl Default for Quantise {
     fn default() -> Self {
-        let operators = ["Conv", "Gemm", "MatMul", "Add", "Mul", "Concat", "GlobalAveragePool", "AveragePool"];
+        let operators =
+            ["Conv", "Gemm", "MatMul", "Add", "Mul", "Concat", "GlobalAveragePool", "AveragePool", "Sigmoid"];
         Self {
             granularity: Granularity::Channel,
             method: Method::MinMax,
@@ -52,6 +54,14 @@ impl Default for Quantise {
             operators: operators.map(str::to_owned).into_iter().collect(),
             skip: BTreeSet::new(),
         }
+    }
+}
+
+impl Quantise {
+    /// The layers alone that have weights: arithmetic between them stays in `f32`.
+    #[must_use]
+    pub fn layers(self) -> Self {
+        Self { operators: ["Conv", "Gemm", "MatMul"].map(str::to_owned).into_iter().collect(), ..self }
     }
 }
 
@@ -68,7 +78,8 @@ pub fn quantise(model: &Model, ranges: &Ranges, how: &Quantise) -> Result<Model,
     }
     let mut scales = BTreeMap::new();
     for (value, like) in &plan.values {
-        let histogram = ranges.histograms.get(like).ok_or_else(|| Error::Compress {
+        let seen = ranges.histograms.get(like).or_else(|| ranges.histograms.get(value));
+        let histogram = seen.ok_or_else(|| Error::Compress {
             step: "quantise",
             reason: format!("value `{like}` was not seen in calibration; calibrate this model with these operators"),
         })?;

@@ -2,7 +2,7 @@
 
 use nx_infer::{
     DType, Tensor,
-    compress::{self, Granularity, Quantise, observe::Method},
+    compress::{self, Granularity, Quantise, Storage, observe::Method},
     engine::{Engine, Options, Session},
     onnx::{Builder, Model, graph::Attribute},
 };
@@ -171,4 +171,110 @@ fn what_cannot_be_quantised_is_said() {
     assert!(error.to_string().contains("there is no sample"), "{error}");
     let error = compress::quantise(&tiny::cnn(), &compress::Ranges::default(), &how).unwrap_err();
     assert!(error.to_string().contains("was not seen in calibration"), "{error}");
+}
+
+/// Names, doc strings and equal constants of a model with an inner graph.
+fn wordy() -> Model {
+    let branch = |factor: &str| {
+        let mut build = Builder::new(factor, 13);
+        let scale = build.constant("scale.of.the.branch", &tensor(&[1, 64], 8));
+        let scaled = build.node("Mul", "scaled.by.the.branch", &["a.long.name.of.a.product", &scale], &[]);
+        let out = build.node("Mul", &format!("{factor}.out"), &[&scaled, factor], &[]);
+        build.output(&out, DType::F32, &["n".into(), 64.into()]);
+        build.graph()
+    };
+    let mut build = Builder::new("wordy", 13);
+    let x = build.input("x", DType::F32, &["n".into(), 64.into()]);
+    let weights = build.constant("a.long.name.of.weights", &tensor(&[64, 64], 1));
+    for name in ["two", "two.again"] {
+        build.constant(name, &Tensor::scalar(vec![2.0_f32]).unwrap());
+    }
+    let product = build.node("MatMul", "a.long.name.of.a.product", &[&x, &weights], &[]);
+    let zero = build.constant("zero", &Tensor::scalar(vec![0.0_f32]).unwrap());
+    let sum = build.node("ReduceMax", "the.largest", &[&product], &[("keepdims", Attribute::Int(0))]);
+    let large = build.node("Greater", "is.it.large", &[&sum, &zero], &[]);
+    let branches =
+        [("then_branch", Attribute::Graph(branch("two"))), ("else_branch", Attribute::Graph(branch("two.again")))];
+    let y = build.node("If", "y", &[&large], &branches);
+    build.output(&y, DType::F32, &["n".into(), 64.into()]);
+    build.finish().unwrap()
+}
+
+#[test]
+fn a_slim_model_is_smaller_and_the_same() {
+    let model = wordy();
+    let slim = compress::slim(&model).unwrap();
+    let (before, after) = (model.write(), slim.write());
+    assert!(after.len() + 200 < before.len(), "{} {}", before.len(), after.len());
+    assert_eq!(slim.graph().initializer.len() + 1, model.graph().initializer.len());
+    assert_eq!((slim.inputs().unwrap(), slim.outputs().unwrap()), (model.inputs().unwrap(), model.outputs().unwrap()));
+    assert!(slim.graph().node.iter().all(|node| node.name.is_none() && node.output[0].len() == 1));
+    assert!(differ(&model, &slim, &[("x", &tensor(&[3, 64], 2))]) < 1e-9);
+    // and once more there is nothing left to do
+    assert_eq!(compress::slim(&slim).unwrap().write().len(), after.len());
+}
+
+#[test]
+fn stored_weights_come_back() {
+    let model = wordy();
+    let input = [("x", &tensor(&[3, 64], 2))];
+    let bytes = |model: &Model| compress::slim(model).unwrap().write().len();
+    for (storage, count, off, part) in [
+        (Storage::Half, 3, 1e-3, 0.55),
+        (Storage::Int8(Granularity::Channel), 3, 0.02, 0.35),
+        (Storage::Int8(Granularity::Tensor), 3, 0.02, 0.35),
+        (Storage::Int4, 3, 0.15, 0.25),
+    ] {
+        let (small, stored) = compress::store(&model, storage).unwrap();
+        // the weights, and a constant of each branch
+        assert_eq!(stored, count, "{storage:?}");
+        let found = differ(&model, &small, &input);
+        println!("{storage:?}: {found}, {} of {}", bytes(&small), bytes(&model));
+        assert!(found > 0.0 && found < off, "{storage:?}: {found}");
+        assert!((bytes(&small) as f64) < part * bytes(&model) as f64, "{storage:?}: {}", bytes(&small));
+    }
+    let error = compress::store(&tiny::counter(), Storage::Half).unwrap_err();
+    assert!(error.to_string().contains("no constant of 64 or more"), "{error}");
+}
+
+#[test]
+fn full_layers_find_their_ranges_in_each_run() {
+    let mut build = Builder::new("full", 13);
+    let x = build.input("x", DType::F32, &["n".into(), 32.into()]);
+    let first = build.constant("first", &tensor(&[16, 32], 1));
+    let bias = build.constant("bias", &tensor(&[16], 2));
+    let gemm = build.node("Gemm", "gemm", &[&x, &first, &bias], &[("transB", Attribute::Int(1))]);
+    let relu = build.node("Relu", "relu", &[&gemm], &[]);
+    let second = build.constant("second", &tensor(&[16, 8], 3));
+    let y = build.node("MatMul", "y", &[&relu, &second], &[]);
+    build.output(&y, DType::F32, &["n".into(), 8.into()]);
+    let model = build.finish().unwrap();
+    for granularity in [Granularity::Tensor, Granularity::Channel] {
+        let (small, layers) = compress::dynamic(&model, granularity).unwrap();
+        assert_eq!((layers, small.operators().get("MatMulInteger")), (2, Some(&2)));
+        let found = differ(&model, &small, &[("x", &tensor(&[5, 32], 9))]);
+        assert!(found > 0.0 && found < 0.03, "{granularity:?}: {found}");
+    }
+    assert!(compress::dynamic(&tiny::counter(), Granularity::Tensor).is_err());
+}
+
+#[test]
+fn a_constant_has_its_shape_by_itself() {
+    let mut build = Builder::new("shaped", 13);
+    let x = build.input("x", DType::F32, &[1.into(), 4.into(), 3.into(), 3.into()]);
+    let w = build.constant("w", &tensor(&[4, 4, 1, 1], 1));
+    let conv = build.node("Conv", "conv", &[&x, &w], &[("kernel_shape", Attribute::Ints(vec![1, 1]))]);
+    let bias = build.constant("bias", &tensor(&[4], 2));
+    let wide = build.constant("wide", &Tensor::new([4], vec![1_i32, -1, 1, 1]).unwrap());
+    let shape = build.node("Cast", "shape", &[&wide], &[("to", Attribute::Int(7))]);
+    let shaped = build.node("Reshape", "shaped", &[&bias, &shape], &[]);
+    let y = build.node("Add", "y", &[&conv, &shaped], &[]);
+    build.output(&y, DType::F32, &[1.into(), 4.into(), 3.into(), 3.into()]);
+    let model = build.finish().unwrap();
+    let (clean, what) = compress::clean(&model).unwrap();
+    assert_eq!(what.shaped, 2);
+    // so that it can be folded
+    let (folded, count) = compress::fold(&clean).unwrap();
+    assert_eq!((count, folded.graph().node.len()), (1, 1));
+    assert!(differ(&model, &folded, &[("x", &tensor(&[1, 4, 3, 3], 7))]) < 1e-6);
 }

@@ -141,3 +141,22 @@ before: [{ step: bytes, head: 4, tail: 2, padding: 256 }]
         process::before(&input, Sample::Tensor(&given)).unwrap_err().to_string().contains("the model takes [batch, 6]")
     );
 }
+
+#[test]
+fn manifests_of_the_suite_are_right() {
+    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bench/inference/manifests");
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let manifest: Manifest = serde_saphyr::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        manifest.check().unwrap();
+        let labels = manifest.outputs[0].labels.len();
+        let last = manifest.outputs[0].shape.last().unwrap().to_string();
+        // boxes have five numbers before those of the classes
+        assert!(labels == 0 || last == labels.to_string() || last == (labels + 5).to_string(), "{}", path.display());
+        assert_eq!(path.file_stem().unwrap().to_str(), Some(manifest.name.as_str()));
+        names.push(manifest.name);
+    }
+    names.sort();
+    assert_eq!(names, ["magika", "ppocr-cls", "ppocr-det", "ppocr-rec", "silero-vad", "yolox-nano"]);
+}

@@ -4,7 +4,7 @@
 use std::{fs, path::Path};
 
 use nx_infer::{
-    Tensor,
+    Manifest, Tensor,
     engine::{Options, Session},
     onnx::{self, Limits, Model},
 };
@@ -38,6 +38,10 @@ fn check(name: &str) {
     };
     let bytes = fs::read(directory.join("model.onnx")).unwrap();
     let model = Model::read(bytes.clone(), &Limits::default()).unwrap();
+    if let Ok(text) = fs::read_to_string(directory.join("model.yaml")) {
+        let manifest: Manifest = serde_saphyr::from_str(&text).unwrap();
+        manifest.check_model(&model).unwrap();
+    }
     let (inputs, wanted) = (tensors(&directory, "input"), tensors(&directory, "output"));
     let given: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
     for engine in engines() {

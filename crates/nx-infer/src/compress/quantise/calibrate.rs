@@ -35,7 +35,8 @@ pub fn calibrate(
     let refuse = |reason: &str| Err(Error::Compress { step: "calibrate", reason: reason.to_owned() });
     let model = raise(model)?;
     let plan = Plan::of(&model, how);
-    let mut names: Vec<&String> = plan.values.values().collect();
+    // what is moved too: with fewer operators or layers nothing may be before it whose range it has
+    let mut names: Vec<&String> = plan.values.iter().flat_map(|(value, like)| [value, like]).collect();
     names.sort();
     names.dedup();
     if samples.is_empty() {

@@ -15,39 +15,35 @@ use crate::{
 /// Operators that give the numbers they were given, or some of them.
 const MOVING: [&str; 9] =
     ["MaxPool", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Identity", "DepthToSpace"];
-/// Operators whose output is of the type of their first input.
-const KEEPING: [&str; 31] = [
-    "Conv",
-    "ConvTranspose",
-    "Gemm",
-    "MatMul",
-    "Add",
-    "Sub",
-    "Mul",
-    "Div",
-    "Pow",
-    "Sqrt",
-    "Exp",
-    "Relu",
-    "LeakyRelu",
-    "PRelu",
-    "Clip",
-    "Sigmoid",
-    "HardSigmoid",
-    "HardSwish",
-    "Tanh",
-    "Erf",
-    "Softmax",
-    "BatchNormalization",
-    "GlobalAveragePool",
-    "AveragePool",
-    "ReduceMean",
-    "ReduceSum",
-    "Resize",
-    "Concat",
-    "Pad",
-    "Split",
-    "Gather",
+/// Operators whose output is of a type that their first input does not tell, or that is not told here.
+const CHANGING: [&str; 27] = [
+    "Shape",
+    "Size",
+    "Equal",
+    "Greater",
+    "GreaterOrEqual",
+    "Less",
+    "LessOrEqual",
+    "Not",
+    "And",
+    "Or",
+    "Xor",
+    "IsNaN",
+    "IsInf",
+    "ArgMax",
+    "ArgMin",
+    "NonZero",
+    "OneHot",
+    "EyeLike",
+    "RandomNormalLike",
+    "RandomUniformLike",
+    "Multinomial",
+    "DynamicQuantizeLinear",
+    "QuantizeLinear",
+    "If",
+    "Loop",
+    "Scan",
+    "Constant",
 ];
 
 /// What [`super::quantise`] will do.
@@ -137,8 +133,8 @@ fn behind_activation<'g>(graph: &'g GraphProto, index: &Index, output: &'g str, 
 }
 
 /// The values that are `f32`, as far as that can be told from operators.
-pub(super) fn numbers(graph: &GraphProto) -> BTreeSet<String> {
-    let float = DType::F32.onnx();
+pub(in crate::compress) fn numbers(graph: &GraphProto) -> BTreeSet<String> {
+    let number = DType::F32.onnx();
     let mut known: BTreeSet<String> = graph
         .input
         .iter()
@@ -148,14 +144,26 @@ pub(super) fn numbers(graph: &GraphProto) -> BTreeSet<String> {
     let constants: BTreeSet<&str> = graph
         .initializer
         .iter()
-        .filter(|tensor| tensor.data_type == Some(float))
+        .filter(|tensor| tensor.data_type == Some(number))
         .filter_map(|tensor| tensor.name.as_deref())
         .collect();
     for at in graph::order(&graph.node).unwrap_or_default() {
         let Some(node) = graph.node.get(at) else { continue };
-        let keeps = KEEPING.iter().chain(&MOVING).any(|operator| graph::is(node, operator));
-        if keeps && node.input.first().is_some_and(|input| known.contains(input) || constants.contains(input.as_str()))
-        {
+        let float = |at: usize| {
+            node.input.get(at).is_some_and(|input| known.contains(input) || constants.contains(input.as_str()))
+        };
+        let gives = match node.op_type.as_deref().unwrap_or_default() {
+            // those of other domains have rules of their own, and those on whole numbers give whole numbers
+            operator if graph::operator(node) != operator || operator.contains("Integer") => false,
+            operator if CHANGING.contains(&operator) || operator.starts_with("QLinear") => false,
+            "Cast" => graph::int(node, "to") == Some(i64::from(number)),
+            "ConstantOfShape" => graph::attribute(node, "value")
+                .and_then(|value| value.t.as_ref())
+                .is_none_or(|value| value.data_type == Some(number)),
+            "Where" | "DequantizeLinear" => float(1),
+            _ => float(0),
+        };
+        if gives {
             known.extend(node.output.first().cloned());
             if graph::is(node, "Split") {
                 known.extend(node.output.iter().cloned());
