@@ -39,6 +39,7 @@ struct InferQuery {
     subject: Option<String>,
     /// The place of the event that it follows from; the answer carries its label on.
     #[serde(default, deserialize_with = "input::place")]
+    #[param(maximum = 9007199254740992u64)]
     cause: Option<u64>,
     /// Milliseconds that it may take, a minute at most; the model's own deadline when left out.
     #[serde(default, deserialize_with = "input::place")]
