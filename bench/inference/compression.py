@@ -78,7 +78,9 @@ def grid(task, folder):
             job(str(folder / "making"))
             (folder / "making").rename(path)
         except Exception as error:
-            failed.write_text(repr(error)[:400])
+            # what lacked memory may have it another time
+            if "allocate" not in repr(error):
+                failed.write_text(repr(error)[:400])
         print(f"{task.name}: {name} in {time.time() - start:.0f} s", file=sys.stderr, flush=True)
 
 
