@@ -134,7 +134,7 @@ class Recognise(Lines):
     """A line is right when every character is."""
 
     # the tool keeps every activation of every sample in memory until the last
-    calibrated, scored = 24, 250
+    calibrated, scored = 24, 40
 
     @functools.cached_property
     def reader(self):

@@ -1,10 +1,10 @@
 //! Every form that the compressor makes of a model, as files to be compared with those of other tools:
 //!
-//! `cargo run -p nx-infer --release --features ort --example variants -- MODEL.onnx CALIBRATION OUT`
+//! `cargo run -p nx-infer --release --features ort --example variants -- MODEL.onnx CALIBRATION OUT [RECIPE…]`
 //!
 //! CALIBRATION holds a directory for each sample with `input_N.pb`, as ONNX's own tests lie. OUT gets a file for each recipe of the
 //! search's grid, and for the best static forms some with their most sensitive layers in `f32`. Calibration runs on ONNX Runtime
-//! where it is found, else on the embedded engine. `bench/inference/compression.py` compares them.
+//! where it is found, else on the embedded engine. Names of recipes make those alone, as files are named. `bench/inference/compression.py` compares them.
 //!
 //! `variants time SAMPLE FILE…` prints a line for each file: milliseconds of a run in the embedded engine, or why it refuses it.
 
@@ -13,6 +13,7 @@ mod engines;
 mod sensitive;
 
 use std::{
+    cell::OnceCell,
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
@@ -54,7 +55,7 @@ pub(crate) fn named(samples: &[(String, Tensor)]) -> Vec<(&str, &Tensor)> {
 }
 
 #[expect(clippy::print_stderr, reason = "how far it is")]
-fn variants(model: &Path, calibration: &Path, out: &Path) -> Result<(), Failure> {
+fn variants(model: &Path, calibration: &Path, out: &Path, only: &[&str]) -> Result<(), Failure> {
     let found = engines::named("onnxruntime");
     let engine: Box<dyn Engine> = match found {
         Ok(engine) => engine,
@@ -64,15 +65,21 @@ fn variants(model: &Path, calibration: &Path, out: &Path) -> Result<(), Failure>
     let samples = samples(calibration)?;
     let (folded, _) = compress::fold(&compress::clean(&model)?.0)?;
     let options = engine::Options::default();
-    let seen = compress::calibrate(&*engine, &folded, &samples, &Quantise::default(), &options);
-    let seen: Result<Ranges, String> = seen.map_err(|error| error.to_string());
-    let ranges = || seen.clone().map_err(|reason| nx_infer::Error::Compress { step: "calibrate", reason });
+    let seen: OnceCell<Result<Ranges, String>> = OnceCell::new();
+    let calibrate = || {
+        let seen = compress::calibrate(&*engine, &folded, &samples, &Quantise::default(), &options);
+        seen.map_err(|error| error.to_string())
+    };
+    let ranges = || {
+        let seen = seen.get_or_init(calibrate).clone();
+        seen.map_err(|reason| nx_infer::Error::Compress { step: "calibrate", reason })
+    };
+    let named = |recipe: &Recipe| recipe.name().replace([' ', ','], "-").replace("--", "-");
     fs::create_dir_all(out)?;
-    let write = |recipe: &Recipe| match recipe.make(&model, &folded, &ranges) {
-        Ok(made) => {
-            let name = recipe.name().replace([' ', ','], "-").replace("--", "-");
-            fs::write(out.join(format!("{name}.onnx")), made.write())
-        }
+    let wanted = |recipe: &Recipe| only.is_empty() || only.contains(&named(recipe).as_str());
+    let write = |recipe: &Recipe| match wanted(recipe).then(|| recipe.make(&model, &folded, &ranges)).transpose() {
+        Ok(None) => Ok(()),
+        Ok(Some(made)) => fs::write(out.join(format!("{}.onnx", named(recipe))), made.write()),
         Err(error) => {
             eprintln!("{}: {error}", recipe.name());
             Ok(())
@@ -83,6 +90,9 @@ fn variants(model: &Path, calibration: &Path, out: &Path) -> Result<(), Failure>
     }
     for range in [Method::MinMax, Method::Percentile { percent: 99.99 }, Method::Entropy, Method::Mse] {
         write(&Recipe::Layers { granularity: Granularity::Tensor, range, keep: BTreeSet::new() })?;
+    }
+    if !only.is_empty() {
+        return Ok(());
     }
     let range = Method::Mse;
     let make = |recipe: &Recipe| recipe.make(&model, &folded, &ranges);
@@ -126,7 +136,9 @@ fn main() -> Result<(), Failure> {
             }
             Ok(())
         }
-        [model, calibration, out] => variants(Path::new(model), Path::new(calibration), Path::new(out)),
-        _ => Err("usage: variants MODEL.onnx CALIBRATION OUT, or variants time SAMPLE FILE…".into()),
+        [model, calibration, out, only @ ..] => {
+            variants(Path::new(model), Path::new(calibration), Path::new(out), only)
+        }
+        _ => Err("usage: variants MODEL.onnx CALIBRATION OUT [RECIPE…], or variants time SAMPLE FILE…".into()),
     }
 }
