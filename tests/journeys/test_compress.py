@@ -2,8 +2,10 @@
 alias swapped and rolled back; broken off and gone on with; and what is refused."""
 
 import gzip
+import hashlib
 import json
 import os
+import pathlib
 import re
 import signal
 import subprocess
@@ -60,6 +62,8 @@ class Compress(Journey):
         self.assertEqual(released["bytes"][0], (small / "model.onnx").stat().st_size)
         self.assertLessEqual(released["claim"]["bound"], 0.02)
         self.assertEqual((report["samples"], report["threads"]), ([500, 500], 1))
+        self.assertEqual(report["model"], "sha256:" + hashlib.sha256(pathlib.Path(DIGITS).read_bytes()).hexdigest())
+        self.assertIn(f"parent: {report['model']}", (small / "model.yaml").read_text())
         for name in ("report.md", "report.svg", "report.note", "model.yaml"):
             self.assertTrue((small / name).stat().st_size > 0, name)
         self.assertEqual((self.dir / "config/neuraxis/report.key").stat().st_mode & 0o777, 0o600)

@@ -25,6 +25,7 @@ mod run;
 mod table;
 mod times;
 
+pub use data::hash_of_bytes as sha256;
 pub use data::{Part, Sample, Samples, Split};
 pub(crate) use data::{digest, shuffled};
 pub use decide::{Search, Step, Subject, Test, Verdict};

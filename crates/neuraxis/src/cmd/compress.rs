@@ -21,7 +21,8 @@ use nx_infer::{
     manifest::{After, Lineage},
     onnx::Limits,
     search::{
-        Device, Ended, Folder, Metric, Options, Report, Runner, Samples, Search, Speed, Statement, run as search,
+        Device, Ended, Folder, Metric, Options, Recipe, Report, Runner, Samples, Search, Speed, Statement,
+        run as search,
     },
 };
 use serde::Serialize;
@@ -107,7 +108,7 @@ fn compress(args: &CompressArgs, original: &Original, path: &Path, stop: &Atomic
     let target = &args.target;
     let chosen = match &target.engine {
         Some(name) => vec![found.named(name)?],
-        None => found.all(),
+        None => found.for_model(&original.sha256()?).into_iter().map(|(engine, _)| engine).collect(),
     };
     let loading = Loading { threads: target.threads.unwrap_or(1), limits, ..Loading::default() };
     // the preferred one that runs the model
@@ -120,7 +121,8 @@ fn compress(args: &CompressArgs, original: &Original, path: &Path, stop: &Atomic
     let also: Result<Vec<Box<dyn Engine>>, _> = target.also.iter().map(|name| found.named(name)).collect();
     let opened: Vec<Box<dyn Engine>> = std::iter::once(first).chain(also?).collect();
     let engines: Vec<&dyn Engine> = opened.iter().map(|engine| &**engine).collect();
-    let mut runner = Runner::new(&model, &samples, &metric, &engines, loading)?;
+    let file = original.bytes()?;
+    let mut runner = Runner::new(&model, &samples, &metric, &engines, loading)?.of_file(&file);
     runner.stop_on(stop);
     let options = Options {
         max_drop: args.max_drop,
@@ -150,7 +152,8 @@ fn compress(args: &CompressArgs, original: &Original, path: &Path, stop: &Atomic
     let Ended::Done(done) = ended? else { return Ok(None) };
     let (report, released) = *done;
     let manifest = given.map(|manifest| lineage(manifest, &report)).transpose()?;
-    let statement = folder.finish(&report, &released, manifest.as_deref())?;
+    let file = if report.released.recipe == Recipe::Original { file } else { released.write() };
+    let statement = folder.finish(&report, &file, manifest.as_deref())?;
     Ok(Some(Found { report, statement, manifest: manifest.is_some() }))
 }
 

@@ -90,7 +90,10 @@ pub(super) async fn bench(context: &Context, args: ModelBenchArgs) -> anyhow::Re
         given => given.to_vec(),
     };
     for name in &names {
-        found.named(name)?;
+        // one that is there and does not load is a row of the table
+        if let Err(error @ nx_infer::Error::NoEngine { .. }) = found.named(name) {
+            return Err(error.into());
+        }
     }
     // what came from the server lies in a file for the others
     let kept = original.spill()?;

@@ -34,7 +34,7 @@ impl Engine for Tract {
         let names: Vec<String> = model.inputs()?.into_iter().map(|input| input.name).collect();
         let outputs = model.outputs()?;
         read.set_input_names(&names).map_err(|error| unsupported(&error))?;
-        read.set_output_names(outputs.iter().map(|output| &output.name)).map_err(|error| unsupported(&error))?;
+        read.select_outputs_by_name(outputs.iter().map(|output| &output.name)).map_err(|error| unsupported(&error))?;
         let types = outputs.iter().map(|output| output.dtype).collect();
         let executor = match options.threads {
             0 | 1 => Executor::SingleThread,

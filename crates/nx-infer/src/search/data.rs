@@ -74,8 +74,13 @@ impl Samples {
 
 /// `sha256:` and the digest of a model's file.
 pub(super) fn hash_of(model: &Model) -> String {
+    hash_of_bytes(&model.write())
+}
+
+/// `sha256:` and the digest of a file.
+pub fn hash_of_bytes(bytes: &[u8]) -> String {
     let mut context = Context::new(&SHA256);
-    context.update(&model.write());
+    context.update(bytes);
     digest(context)
 }
 

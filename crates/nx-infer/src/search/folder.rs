@@ -6,11 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 
-use super::{Report, State, data::digest};
-use crate::{Error, onnx::Model};
+use super::{Report, State, data::hash_of_bytes};
+use crate::Error;
 
 /// What was measured.
 const MEASURED: &str = "measured.json";
@@ -121,13 +120,13 @@ impl Folder {
         written.map_err(|source| Error::Write { path, source })
     }
 
-    /// Writes down what a search found. `manifest` is the model's, as YAML.
+    /// Writes down what a search found. `model` is the file that is released, `manifest` its manifest as YAML.
     ///
     /// # Errors
     /// `Write`; `Compress` when the report cannot be written.
-    pub fn finish(&self, report: &Report, model: &Model, manifest: Option<&str>) -> Result<Statement, Error> {
-        let (model, canonical) = (model.write(), report.canonical()?);
-        self.write(MODEL, &model)?;
+    pub fn finish(&self, report: &Report, model: &[u8], manifest: Option<&str>) -> Result<Statement, Error> {
+        let canonical = report.canonical()?;
+        self.write(MODEL, model)?;
         self.write(TABLE, report.markdown().as_bytes())?;
         self.write(PLOT, report.plot().as_bytes())?;
         match manifest {
@@ -137,9 +136,9 @@ impl Folder {
         }
         self.write(REPORT, &canonical)?;
         Ok(Statement {
-            report: hash(&canonical),
-            model: hash(&model),
-            manifest: manifest.map(|manifest| hash(manifest.as_bytes())),
+            report: hash_of_bytes(&canonical),
+            model: hash_of_bytes(model),
+            manifest: manifest.map(|manifest| hash_of_bytes(manifest.as_bytes())),
         })
     }
 
@@ -160,21 +159,15 @@ impl Folder {
         if report.canonical()? != bytes {
             return wrong(folder.report(), "the report is not in its canonical form; it was changed".to_owned());
         }
-        let model = hash(&read(folder.model())?);
+        let model = hash_of_bytes(&read(folder.model())?);
         if model != report.released.hash {
             let reason = format!("it is {model}, and the report speaks of {}", report.released.hash);
             return wrong(folder.model(), reason);
         }
         let manifest = folder.manifest().is_file().then(|| read(folder.manifest())).transpose()?;
-        let manifest = manifest.map(|bytes| hash(&bytes));
-        Ok((report, Statement { report: hash(&bytes), model, manifest }))
+        let manifest = manifest.map(|bytes| hash_of_bytes(&bytes));
+        Ok((report, Statement { report: hash_of_bytes(&bytes), model, manifest }))
     }
-}
-
-fn hash(bytes: &[u8]) -> String {
-    let mut context = Context::new(&SHA256);
-    context.update(bytes);
-    digest(context)
 }
 
 #[cfg(test)]

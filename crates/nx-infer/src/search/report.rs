@@ -179,7 +179,11 @@ impl Report {
             released: Released {
                 name: verdict.released.name(),
                 recipe: verdict.released.clone(),
-                hash: hash_of(&model),
+                // what is released as it was is the very file
+                hash: match verdict.released {
+                    Recipe::Original => search.subject().model.clone(),
+                    _ => hash_of(&model),
+                },
                 bytes: [entry.bytes, original.bytes],
                 // what was not timed anew is not called faster or slower
                 latency: latency.and_then(|timing| latency_of(&nanos, timing)).map(|latency| Latency {

@@ -14,7 +14,7 @@ use nx_types::env::SeededRng;
 
 use super::{
     Device, Fact, Metric, Part, Purpose, Reading, Recipe, Report, Samples, Search, Step, Subject,
-    data::{hash_of, shuffled},
+    data::{hash_of, hash_of_bytes, shuffled},
 };
 use crate::{
     Data, Error, Tensor,
@@ -115,6 +115,13 @@ impl<'r> Runner<'r> {
             open: None,
             stop: None,
         })
+    }
+
+    /// Says from which file the model was read: the report then speaks of that file, which may be written otherwise than we do.
+    #[must_use]
+    pub fn of_file(mut self, bytes: &[u8]) -> Self {
+        self.subject.model = hash_of_bytes(bytes);
+        self
     }
 
     /// Breaks off within a measurement too once this is set; what it had measured of it is lost then.

@@ -5,11 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 
 use super::{Setting, best};
-use crate::{Error, device::Profile, search::digest};
+use crate::{Error, device::Profile, search::sha256};
 
 /// What was chosen for a model on a machine, and from what.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,9 +28,7 @@ impl Choice {
     /// Chooses from what was measured of a model's file; none when nothing ran.
     pub fn of(model: &[u8], profile: &Profile, measured: Vec<Setting>) -> Option<Self> {
         let setting = best(&measured)?.clone();
-        let mut context = Context::new(&SHA256);
-        context.update(model);
-        Some(Self { model: plain(&digest(context)).to_owned(), profile: profile.id.clone(), setting, measured })
+        Some(Self { model: plain(&sha256(model)).to_owned(), profile: profile.id.clone(), setting, measured })
     }
 }
 

@@ -137,6 +137,11 @@ impl Original {
         }
     }
 
+    /// SHA-256 of its file, as `sha256:` and 64 hexadecimal digits.
+    pub(in crate::cmd) fn sha256(&self) -> anyhow::Result<String> {
+        Ok(nx_infer::search::sha256(&self.bytes()?))
+    }
+
     /// The same as files that another process can read: those there are, or copies in a folder that goes with the value.
     pub(in crate::cmd) fn spill(&self) -> anyhow::Result<Self> {
         let Some(bytes) = &self.bytes else { return Ok(self.clone()) };
