@@ -279,7 +279,7 @@ async fn file(
 struct DecisionsQuery {
     /// Only this version's.
     #[serde(default, deserialize_with = "input::place")]
-    #[param(minimum = 1)]
+    #[param(minimum = 1, maximum = 9007199254740992u64)]
     version: Option<u64>,
     /// Only those that are less sure than this.
     #[param(minimum = 0)]
@@ -290,6 +290,7 @@ struct DecisionsQuery {
     limit: Option<usize>,
     /// Continue here, as the previous page's `next` says.
     #[serde(default, deserialize_with = "input::place")]
+    #[param(minimum = 0, maximum = 9007199254740992u64)]
     cursor: Option<u64>,
     /// The namespace; `default` when left out.
     #[param(pattern = "^[a-z][a-z0-9-]{0,62}$")]
