@@ -34,7 +34,7 @@ const MAX_CONTEXT: usize = 1024;
 /// Requests that are answered at once.
 const AT_ONCE: usize = 64;
 /// How long a request waits for a full queue, or for memory, before it fails.
-const PATIENCE: StdDuration = StdDuration::from_secs(60);
+const PATIENCE: StdDuration = StdDuration::from_mins(1);
 /// Waits between tries: the first, and the longest.
 const AGAIN: (StdDuration, StdDuration) = (StdDuration::from_millis(20), StdDuration::from_secs(2));
 
@@ -218,7 +218,8 @@ impl Requests {
                 }
                 Err(error @ (nx_journal::Error::TooLarge { .. } | nx_journal::Error::Invalid { .. })) => {
                     tracing::error!(%error, "the log refused answers of models");
-                    return Ok(drop(self.journal.commit(refused(commit, &error)?).await?));
+                    self.journal.commit(refused(commit, &error)?).await?;
+                    return Ok(());
                 }
                 Err(error) => return Err(error.into()),
             }

@@ -1,6 +1,6 @@
 //! The model store and serving over a real log and real engines.
 
-#![expect(clippy::expect_used, reason = "what a test relies on fails the test")]
+#![expect(clippy::expect_used, clippy::panic, reason = "what a test relies on fails the test")]
 
 mod refused;
 mod requests;
