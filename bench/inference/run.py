@@ -2,7 +2,7 @@
 
     bench/inference/run.py DATA BINARY [--rounds 5] [--table figures.md]
 
-DATA is what models.py made; BINARY is the example: cargo build --release -p nx-infer --features ort --example bench
+DATA is what models.py made; BINARY is the example: cargo build --release -p nx-infer --features ort --example engines
 Each figure is one process: one model, one engine, one number of threads. A round visits all engines of a model before the next
 model; medians are over the rounds. CPU time is user and system time of a run, which other programs on the machine disturb less
 than they do latency.

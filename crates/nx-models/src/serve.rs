@@ -60,6 +60,15 @@ pub(crate) struct Done {
     pub(crate) turn: Option<Turn>,
 }
 
+/// What a version is asked.
+#[derive(Debug)]
+pub(crate) struct Asking<'a> {
+    pub(crate) samples: &'a Arc<Samples>,
+    pub(crate) stream: Option<&'a StreamRequest>,
+    /// How long it may take.
+    pub(crate) limit: Duration,
+}
+
 /// Which stream a request goes on with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamRequest {
@@ -161,10 +170,9 @@ impl Pool {
     pub(crate) async fn run(
         &self,
         key: &Key,
-        (version, serving): (&Version, &Serving),
-        samples: &Arc<Samples>,
-        stream: Option<&StreamRequest>,
-        limit: Duration,
+        version: &Version,
+        serving: &Serving,
+        Asking { samples, stream, limit }: Asking<'_>,
     ) -> Result<Done, Error> {
         let queued = Instant::now();
         let deadline = queued + limit;

@@ -17,7 +17,7 @@ use crate::{
     input::Samples,
     kind::{MAX_DEADLINE, Parent, Version},
     requests::{Requests, Told},
-    serve::{Key, Pool, StreamRequest, Turn},
+    serve::{Asking, Key, Pool, StreamRequest, Turn},
     store,
 };
 
@@ -297,7 +297,8 @@ impl Handle {
         let key = Key { namespace: namespace.clone(), name: model.name.clone(), version: version.version };
         let limit = deadline.unwrap_or(spec.serving.deadline).min(MAX_DEADLINE).to_std();
         let samples = Arc::new(samples);
-        let mut done = self.0.pool.run(&key, (version, &spec.serving), &samples, stream.as_ref(), limit).await?;
+        let asking = Asking { samples: &samples, stream: stream.as_ref(), limit };
+        let mut done = self.0.pool.run(&key, version, &spec.serving, asking).await?;
         let turn = done.turn.take();
         let verdict = done.outputs.iter().find_map(|(_, output)| output.verdict());
         let alias = match &model.which {

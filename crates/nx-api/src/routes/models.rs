@@ -290,7 +290,7 @@ struct DecisionsQuery {
     limit: Option<usize>,
     /// Continue here, as the previous page's `next` says.
     #[serde(default, deserialize_with = "input::place")]
-    #[param(maximum = 9007199254740992u64)]
+    #[param(minimum = 0, maximum = 9007199254740992u64)]
     cursor: Option<u64>,
     /// The namespace; `default` when left out.
     #[param(pattern = "^[a-z][a-z0-9-]{0,62}$")]

@@ -132,7 +132,7 @@ fn a_model_that_gives_no_answer_fails_the_step_and_a_retry_asks_anew() {
         let (handle, journal) = (server.handle.clone(), server.journal.clone());
         let mut world = World::new(1);
         let mut one = worker("w1", &[("read", read)]);
-        served(&handle, &mut one, &mut world, async {
+        let asking = async {
             let run = handle.start(start("read", "P88")).await.unwrap().run;
             let request = asked(&journal, Seq(0)).await;
             let failed = json!({ "model": "digits", "code": "NX-MDL-0001", "message": "there is no model `digits`" });
@@ -157,8 +157,8 @@ fn a_model_that_gives_no_answer_fails_the_step_and_a_retry_asks_anew() {
             let fourth = asked(&journal, third.seq().next()).await;
             answer(&journal, &fourth, "model.decided", None, seven()).await;
             until(&handle, again, |view| view.steps.len() == 3).await;
-        })
-        .await;
+        };
+        Box::pin(served(&handle, &mut one, &mut world, asking)).await;
         server.down().await;
     });
 }

@@ -1,4 +1,4 @@
-//! What a model takes on an engine: `cargo run --release -p nx-infer --example bench -- run MODEL_DIR ENGINE THREADS`. With
+//! What a model takes on an engine: `cargo run --release -p nx-infer --example engines -- run MODEL_DIR ENGINE THREADS`. With
 //! `conform NODES_DIR ENGINE` it runs ONNX's own test of every operator and says which pass, which are refused, which answer
 //! wrongly. One JSON object a line. A model's directory holds `model.onnx` and `test_data_set_0`, as ONNX's tests do.
 
