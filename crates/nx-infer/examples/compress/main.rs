@@ -9,7 +9,7 @@
 //!
 //! `… --guarantee 200` puts the promise to the test instead: as many searches on resampled data with known truth.
 
-#[path = "../bench/engines.rs"]
+#[path = "../engines/engines.rs"]
 mod engines;
 mod guarantee;
 mod idx;

@@ -8,7 +8,7 @@
 //!
 //! `variants time SAMPLE FILE…` prints a line for each file: milliseconds of a run in the embedded engine, or why it refuses it.
 
-#[path = "../bench/engines.rs"]
+#[path = "../engines/engines.rs"]
 mod engines;
 mod sensitive;
 
