@@ -55,8 +55,9 @@ impl Engines {
 
     /// With choices that were made by measuring.
     #[must_use]
-    pub fn with_kept(self, kept: Kept) -> Self {
-        Self { kept: Some(kept), ..self }
+    pub fn with_kept(mut self, kept: Kept) -> Self {
+        self.kept = Some(kept);
+        self
     }
 
     /// The choices that were made by measuring.
@@ -80,6 +81,7 @@ impl Engines {
     }
 
     /// All of them on the processor, the preferred first.
+    #[cfg_attr(not(feature = "ort"), expect(clippy::unused_self, reason = "one more engine may be found by it"))]
     pub fn all(&self) -> Vec<Box<dyn Engine>> {
         #[cfg_attr(not(feature = "ort"), expect(unused_mut, reason = "one more engine may come first"))]
         let mut all = super::embedded();

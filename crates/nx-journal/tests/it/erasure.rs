@@ -2,10 +2,13 @@
 
 use std::{fs, path::Path};
 
-use nx_journal::{Commit, Data, Delete, IndexEntry, NewEvent, Put, tlog::Proof, verify::VerifyOptions};
-use nx_types::{EventType, Namespace, Rng as _, Seq, Subject, env::SeededRng};
+use nx_journal::{
+    Commit, Core, Data, Delete, IndexEntry, NewEvent, Options, Put, backend::sqlite::SqliteBackend, tlog::Proof,
+    verify::VerifyOptions,
+};
+use nx_types::{Env, EventType, Namespace, Rng as _, Seq, Subject, env::SeededRng};
 
-use crate::fixture::{Log, event, fill, secret};
+use crate::fixture::{Log, event, fill, options, secret};
 
 /// Every byte that stands on disk under a directory.
 fn every_file(dir: &Path) -> Vec<(String, Vec<u8>)> {
@@ -193,4 +196,25 @@ fn neither_keys_nor_values_of_erased_rows_are_left_in_any_gap() {
     assert_eq!(log.verify().findings, []);
     drop(log);
     assert_eq!(find(&every_file(dir.path()), b"owner03"), None);
+}
+
+/// The engine refuses two that write the log back at once, and waits for neither.
+#[test]
+fn an_erasure_waits_for_the_log_that_is_being_written_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { checkpoint_bytes: 64 << 10, ..options(dir.path()) };
+    let (env, _clock) = Env::seeded(43);
+    let mut core = Core::open(SqliteBackend::open(&options).unwrap(), &options, env).unwrap();
+    let page = "x".repeat(4000);
+    for round in 0..6 {
+        let subject = format!("run/{round}");
+        let small = event("step.completed", &subject, "a word");
+        let large = || Commit::of((0..900).map(|_| event("step.completed", "run/large", &page)));
+        for written in core.append(&[large(), large(), large(), large(), Commit::of([small])]) {
+            written.unwrap();
+        }
+        core.tidy().unwrap();
+        let report = core.erase(&[(Namespace::default(), subject)], "asked", "dpo").unwrap();
+        assert_eq!(report.events, 1);
+    }
 }

@@ -65,6 +65,17 @@ impl Beside {
         }
     }
 
+    /// Waits until the thread has nothing to do. Who would empty the log needs the lock that it holds meanwhile, and that the
+    /// engine does not wait for.
+    pub(super) fn settle(&mut self) {
+        if self.under_way
+            && let Ok(Err(error)) = self.outcomes.recv()
+        {
+            tracing::warn!(%error, "the write-ahead log could not be written back");
+        }
+        self.under_way = false;
+    }
+
     /// Ends the thread, once it is through with what it does.
     pub(super) fn stop(&mut self) {
         self.orders = None;

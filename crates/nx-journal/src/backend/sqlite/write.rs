@@ -358,6 +358,7 @@ impl Backend for SqliteBackend {
     }
 
     fn scrub(&mut self) -> Result<bool, Error> {
+        self.beside.settle();
         let patience = |millis| {
             let wait = std::time::Duration::from_millis(millis);
             self.sql.connection.busy_timeout(wait).map_err(fail("configure the database"))
