@@ -52,7 +52,7 @@ class Compress(Journey):
         self.assertEqual((first["label"], first["version"]), (self.label, 1))
 
         made = self.cli(server, "compress", "digits@live", "--data", f"{DATA}@7000..", *SMALL, "-o", "small", "--pull")
-        self.assertRegex(made, r"digits@1 → .*int8")
+        self.assertRegex(made, r"digits@1 → .*int[48]")
         self.assertRegex(made, r"On 500 samples that the search did not see")
         self.assertIn("digits@2", made)
         small = self.dir / "small"
