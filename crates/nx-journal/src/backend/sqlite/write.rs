@@ -388,7 +388,9 @@ impl Backend for SqliteBackend {
         // What came meanwhile is little; with it in its place as well, the log begins anew with the next group. Where a
         // reader keeps it from that, it is not tried again with every group.
         self.checkpoint_at = frames + self.checkpoint_frames / 4;
-        written?;
+        if let Err(error) = written {
+            tracing::warn!(%error, "the write-ahead log could not be written back beside the writer, which does it now");
+        }
         self.checkpoint("PASSIVE")?;
         Ok(())
     }
